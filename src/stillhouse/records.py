@@ -140,7 +140,7 @@ class Request:
     """One request of one teacher (or judge), ready to send.
 
     key: content key of the reply it asks for; prompt: the query's prompt_key (of a judge: hash of its messages), so
-    that key = response_key(identity, prompt, attempt); identity: hash of what, beside the query and the attempt, decides
+    that key = response_key(identity, prompt, attempt); identity: hash of what, beside query and attempt, decides
     the reply (model, revision, prompt, sampling). max_tokens is not in the key: a finished reply is valid for any
     limit. prompt_tokens: an upper estimate, for reserving money. endpoint: chosen by the loop where there are
     several. extra: fields of the body that change nothing in the result's identity beyond `identity`.
