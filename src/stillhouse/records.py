@@ -365,6 +365,33 @@ class Part:
         return made(**self.settings)
 
 
+@dataclass(frozen=True, slots=True)
+class TeacherSpec:
+    """A teacher (or judge) as the recipe hands it to a stage: the part that asks, and the terms it is asked under.
+
+    endpoints: what `Request.endpoint` may say, one entry "" where the part knows its own. max_tokens: the limit its
+    requests carry. family: base model lineage, for the report's kinship caveat. perplexity: threshold of the filter.
+    """
+
+    name: str
+    part: Part
+    model: str = ""
+    endpoints: tuple[str, ...] = ("",)
+    max_in_flight: int = 64
+    price: Price | None = None
+    budget_usd: float | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    timeout: float = 600.0
+    max_tokens: int = 32768
+    thinking: Thinking = "optional"
+    terms: Terms = "unknown"
+    family: str = ""
+    licence: str = ""
+    perplexity: float = 20.0
+    batch: bool = False
+
+
 @runtime_checkable
 class Teacher(Protocol):
     """Makes one request and never retries; a judge is a teacher too. `close` is awaited when the loop ends."""
