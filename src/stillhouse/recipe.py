@@ -337,9 +337,9 @@ def _sound_rest(value: Any, error: ValidationError) -> Recipe | None:
 def _construct(node: yaml.Node) -> Any:
     loader = _Loader("")
     try:
-        return loader.construct_document(node)  # type: ignore[no-untyped-call]
+        return loader.construct_document(node)
     finally:
-        loader.dispose()  # type: ignore[no-untyped-call]
+        loader.dispose()
 
 
 def _doubled_keys(node: yaml.Node) -> list[yaml.ScalarNode]:
