@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from stillhouse.records import Ask, Fault, Query, Request, Response, Teacher, TeacherSpec, UserMistake, Verdict
+from stillhouse.store.journal import JournalFull
 from stillhouse.store.pairs import NOT_RECORDED_RULE, STATES, TRUNCATED_RULE, WAITING, Pairs
 from stillhouse.store.queries import QueryTable
 from stillhouse.transport.limits import EndpointsDead, Limits, Slot
@@ -143,6 +144,7 @@ class Seat:
     stopped_early: int = 0
     saved_tokens: int = 0
     dead: str = ""
+    started: float = field(default_factory=time.monotonic)
     waits: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -367,7 +369,7 @@ class Loop:
     def _intent(self, request: Request, retry: int, purpose: str) -> None:
         try:
             self.journal.intent(request, retry=retry, purpose=purpose)
-        except OSError as error:  # the journal cannot take another segment: nothing new is sent
+        except (JournalFull, OSError) as error:  # the journal cannot be written: nothing new is sent
             self.drain("disk_full", str(error))
             raise Stopped from error
 
@@ -454,6 +456,17 @@ class Loop:
             task = asyncio.ensure_future(self._ask(judge, request, f"judge:{seat.name}"))
             self._rulings[request.key] = task
         return await asyncio.shield(task)
+
+
+def seat_for(spec: TeacherSpec, teacher: Teacher, pairs: Pairs) -> Seat:
+    """A seat with the limits and the hour meter that the spec asks for."""
+    limits = Limits(
+        spec.endpoints, max_in_flight=spec.max_in_flight, requests_per_minute=spec.requests_per_minute,
+        tokens_per_minute=spec.tokens_per_minute,
+    )  # fmt: skip
+    price = spec.price
+    meter = HourMeter(price.per_hour * len(spec.endpoints)) if price and price.per_hour is not None else None
+    return Seat(spec, teacher, limits, pairs, meter)
 
 
 class NotRecorded(Exception):  # noqa: N818  a signal, not an error
