@@ -27,6 +27,7 @@ from stillhouse.store.queries import QueryTable
 from stillhouse.store.replies import Replies
 from stillhouse.store.run import Run
 from stillhouse.store.spending import spending
+from stillhouse.store.tables import table_files
 from stillhouse.store.verdicts import VerdictLog, VerdictRow, verdicts_by_reply
 from stillhouse.workers import WorkerPool
 
@@ -71,21 +72,19 @@ def distill(
     truncated_attempts: int = 2,
     retries: int = 12,
     budget_usd: float | None = None,
-    journals: Sequence[Any] = (),
     workers: int | None = None,
     wanted: Sequence[int] | None = None,
     watch: Callable[[list[Progress]], None] | None = None,
 ) -> Distilled:
     """Run the loop over the run's kept queries until every pair rests. To call it again is to go on.
 
-    verifiers: category -> part. versions: verifier -> version frozen in the recipe. journals: further folders of paid
-    replies that are looked at before anything is asked. wanted: positions of the queries to ask (a pilot).
+    verifiers: category -> part. versions: verifier -> version frozen in the recipe. wanted: positions of the queries to ask (a pilot).
     """
-    table = QueryTable(run.kept_files())
+    table = QueryTable(table_files(run.queries, "kept"))
     parts = {name: part for name, part in _verifier_parts(verifiers).items() if name in _needed(table, verifiers)}
     built = {spec.name: spec.part.build() for spec in teachers}
     identities = _identities(teachers, built, sorted(set(table.categories)))
-    index = load_index([run.responses, *journals])
+    index = load_index(run.journals)
     log = VerdictLog(run.verdicts)
     today = {name: getattr(part.build(), "version", "0") for name, part in parts.items()}
     frozen = {**today, **{k: v for k, v in versions.items() if k in today}}
@@ -105,7 +104,7 @@ def distill(
             spent=spent, verifiers=verifiers, retries=retries, wanted=wanted,
         )  # fmt: skip
         distilled = asyncio.run(session.work())
-        index = load_index([run.responses, *journals])
+        index = load_index(run.journals)
     log.close()
     known = verdicts_by_reply(VerdictLog(run.verdicts).table(), frozen, today)
     write_outputs(run, table, index, known, teachers, identities, all_pairs)
@@ -205,7 +204,7 @@ class _Session:
         self.seats = [seat_for(s, self.built[s.name], self.pairs[s.name]) for s in busy]
         judges = {k: seat_for(s, judge_parts[s.name], Pairs(0, 1)) for k, s in self.judges.items()}
         budget = Budget(self.budget_limits, self.spent)
-        with Journal(self.run.responses) as journal:
+        with Journal(self.run.journal) as journal:
             pool = WorkerPool(self.parts, workers=self.workers or max(1, (os.cpu_count() or 2)))
             loop = Loop(
                 self.table, self.seats, judges,

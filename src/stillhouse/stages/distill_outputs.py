@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stillhouse.records import TeacherSpec
@@ -21,7 +20,7 @@ from stillhouse.store.pairs import STATES, UNVERIFIED, VERIFIED, Pairs
 from stillhouse.store.queries import QueryTable
 from stillhouse.store.reading import read_responses
 from stillhouse.store.run import Run
-from stillhouse.store.tables import ACCEPTED, atomic_writer, response_to_row
+from stillhouse.store.tables import RESPONSES, TableWriter, response_to_row, to_table
 
 Array = NDArray[Any]
 PAIRS = pa.schema(
@@ -33,6 +32,7 @@ PAIRS = pa.schema(
         ("cost_usd", pa.float64()), ("prompt_tokens", pa.int64()), ("completion_tokens", pa.int64()),
     ]
 )  # fmt: skip
+ACCEPTED = pa.schema([*RESPONSES, pa.field("verify_score", pa.float64()), pa.field("verify_rule", pa.string())])
 PARTITION_ROWS = 20_000  # accepted responses whose texts are in memory at once
 
 
@@ -53,9 +53,9 @@ def write_outputs(
         tables.append(view.pairs_table(identities[spec.name]))
         _write_accepted(run, table, index, view, spec)
     path = run.verdicts / "pairs.parquet"
-    with atomic_writer(path, PAIRS) as writer:
+    with TableWriter(path, PAIRS) as writer:
         for part in tables:
-            writer.write_table(part)
+            writer.write(part)
 
 
 class _View:
@@ -147,11 +147,11 @@ def _write_accepted(run: Run, table: QueryTable, index: Index, view: _View, spec
     positions, rows, verdicts = view.accepted()
     order = np.argsort(table.keys[positions], kind="stable")
     positions, rows, verdicts = positions[order], rows[order], verdicts[order]
-    with atomic_writer(run.responses / f"accepted-{spec.name}.parquet", ACCEPTED) as writer:
+    with TableWriter(accepted_file(run, spec.name), ACCEPTED) as writer:
         for start in range(0, len(rows), PARTITION_ROWS):
             part = slice(start, start + PARTITION_ROWS)
             made = _accepted_rows(table, index, view, spec, positions[part], rows[part], verdicts[part])
-            writer.write_table(pa.Table.from_pylist(list(made), schema=ACCEPTED))
+            writer.write(to_table(made, ACCEPTED))
 
 
 def _accepted_rows(
@@ -174,8 +174,3 @@ def _accepted_rows(
 def accepted_file(run: Run, teacher: str) -> Path:
     """Where a teacher's accepted responses stand."""
     return run.responses / f"accepted-{teacher}.parquet"
-
-
-def accepted_count(run: Run, teacher: str) -> int:
-    path = accepted_file(run, teacher)
-    return pq.ParquetFile(path).metadata.num_rows if path.exists() else 0
