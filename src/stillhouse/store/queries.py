@@ -22,7 +22,9 @@ Keys = NDArray[Any]  # dtype S16: 128-bit content keys as raw bytes
 
 def raw_keys(keys: Sequence[str]) -> Keys:
     """Hex keys as an S16 array; sorts as the hex does."""
-    return np.frombuffer(b"".join(bytes.fromhex(k) for k in keys), dtype="V16").view("S16") if keys else np.empty(0, "S16")
+    return (
+        np.frombuffer(b"".join(bytes.fromhex(k) for k in keys), dtype="V16").view("S16") if keys else np.empty(0, "S16")
+    )
 
 
 class QueryTable:
