@@ -136,7 +136,9 @@ class Sitting:
         if done.outcome != "done":
             self.outcome.waits.insert(0, done.problem or done.outcome)
         waiting = any(counts["waiting"] for counts in done.counts.values())
-        self.outcome.exit_code = {"interrupted": 130, "budget": 3, "disk_full": 2}.get(done.outcome, 4 if waiting else 0)
+        self.outcome.exit_code = {"interrupted": 130, "budget": 3, "disk_full": 2}.get(
+            done.outcome, 4 if waiting else 0
+        )
         outputs = [self.run.verdicts / "pairs.parquet", *sorted(self.run.responses.glob("accepted-*.parquet"))]
         return {**done.counts}, outputs
 
@@ -229,7 +231,9 @@ def run_made(
 def run_stage(folder: Path, stage: str, *, quiet: bool = False, **options: Any) -> Outcome:
     """One stage of a run that has begun: `stillhouse STAGE RUN`."""
     if not (folder / "recipe.yaml").is_file():
-        raise UserMistake(f"{folder}: no run stands here (no recipe.yaml); `stillhouse run RECIPE --out {folder}` begins one")
+        raise UserMistake(
+            f"{folder}: no run stands here (no recipe.yaml); `stillhouse run RECIPE --out {folder}` begins one"
+        )
     made = recipe.load_recipe(folder / "recipe.yaml")
     given = {name: value for name, value in options.items() if value}
     with _sit(made, folder, folder, engine=None, quiet=quiet) as sitting:

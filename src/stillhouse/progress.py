@@ -66,7 +66,9 @@ class Teller:
             if time.monotonic() - last >= LINE_SECONDS:
                 last = time.monotonic()
                 for row in rows:
-                    self.say("distill  " + ", ".join(f"{k} {v}" for k, v in zip(COLUMNS, _cells(row, pace), strict=True)))
+                    self.say(
+                        "distill  " + ", ".join(f"{k} {v}" for k, v in zip(COLUMNS, _cells(row, pace), strict=True))
+                    )
 
         yield lines
 

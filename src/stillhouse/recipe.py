@@ -392,9 +392,9 @@ def _spec(name: str, entry: EndpointSettings, part: Part, profile: Profile, limi
 
 def _given(entry: EndpointSettings, names: tuple[str, ...]) -> dict[str, Any]:
     """What a recipe says, and not the defaults: those are the teacher's own."""
-    return {
-        name: getattr(entry, name) for name in names if name in entry.model_fields_set and hasattr(entry, name)
-    } | ({"timeout": entry.timeout} if "timeout" in names else {})
+    return {name: getattr(entry, name) for name in names if name in entry.model_fields_set and hasattr(entry, name)} | (
+        {"timeout": entry.timeout} if "timeout" in names else {}
+    )
 
 
 def told(part: Part | TeacherSpec) -> Any:

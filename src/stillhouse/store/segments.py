@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-SEGMENT, INDEX, PARQUET = ".journal", ".idx", ".parquet"
+SEGMENT, INDEX, PARQUET = ".journal", ".idx", ".replies.parquet"
 
 
 def new_segment_name(writer: str) -> str:
