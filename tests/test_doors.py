@@ -19,7 +19,12 @@ MAY: dict[str, set[str]] = {
     "workers": {"records"},
     "engines": {"records"},
     "store": {"records"},
-    "loop": {"records", "store", "transport", "workers"},  # transport: the limits of an endpoint
+    "loop": {
+        "records",
+        "store",
+        "transport",
+        "workers",
+    },  # transport: the limits of an endpoint  # transport: the limits of an endpoint
     **{shelf: {"records", "transport", "sandbox", "store", "stats"} for shelf in SHELVES},
     "stages": STAGE_MAY,
     "settings": {"records"},

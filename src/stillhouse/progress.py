@@ -66,9 +66,8 @@ class Teller:
             if time.monotonic() - last >= LINE_SECONDS:
                 last = time.monotonic()
                 for row in rows:
-                    self.say(
-                        "distill  " + ", ".join(f"{k} {v}" for k, v in zip(COLUMNS, _cells(row, pace), strict=True))
-                    )
+                    cells = zip(COLUMNS, _cells(row, pace), strict=True)
+                    self.say("distill  " + ", ".join(f"{name} {cell}" for name, cell in cells))
 
         yield lines
 

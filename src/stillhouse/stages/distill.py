@@ -124,7 +124,7 @@ def _needed(table: QueryTable, verifiers: Mapping[str, Part]) -> set[str]:
     missing = sorted(found - set(verifiers))
     if missing:
         raise UserMistake(*(
-            f"no verifier for category {c}: name a judge or a verifier, or accept it by form: `verify: {{{c}: structure}}`"
+            f"no verifier for category {c}: name a judge or a verifier, or `verify: {{{c}: structure}}` for form alone"
             for c in missing
         ))  # fmt: skip
     return found
