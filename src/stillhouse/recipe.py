@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import glob
 import json
+from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -255,18 +256,11 @@ def _verifiers(recipe: Recipe, judges: set[str]) -> dict[str, Part]:
     """Category -> verifier, for every category that this recipe can verify."""
     verify = recipe.verify
     out: dict[str, Part] = {}
+    usual = usual_verifiers(judges)
     given: dict[str, Any] = {
         "math": verify.math, "code": verify.code, "science": verify.science, "if": verify.if_,
         "multiturn": verify.multiturn, "other": verify.other,
     }  # fmt: skip
-    usual = {
-        "math": Part("stillhouse.verifiers.math:Math", {"judge": "math" in judges}),
-        "code": Part("stillhouse.verifiers.code:Code"),
-        "science": Part("stillhouse.verifiers.choice:Choice", {"judge": "science" in judges}),
-        "if": Part("stillhouse.verifiers.ifeval:IFEval"),
-    }
-    if "reward" in judges:
-        usual |= {c: Part("stillhouse.verifiers.judged:Reward") for c in ("multiturn", "other")}
     for category, wanted in given.items():
         if wanted == "structure":
             out[category] = Part("stillhouse.verifiers.structure:Structure")
@@ -276,6 +270,19 @@ def _verifiers(recipe: Recipe, judges: set[str]) -> dict[str, Part]:
             settings = wanted.model_dump(exclude_none=True) if wanted is not None else {}
             out[category] = Part(usual[category].path, {**usual[category].settings, **settings})
     return out
+
+
+def usual_verifiers(judges: Collection[str] = ()) -> dict[str, Part]:
+    """Category -> the house's own verifier; judges: the kinds that are there to be asked."""
+    usual = {
+        "math": Part("stillhouse.verifiers.math:Math", {"judge": "math" in judges}),
+        "code": Part("stillhouse.verifiers.code:Code"),
+        "science": Part("stillhouse.verifiers.choice:Choice", {"judge": "science" in judges}),
+        "if": Part("stillhouse.verifiers.ifeval:IFEval"),
+    }
+    if "reward" in judges:
+        usual |= {c: Part("stillhouse.verifiers.judged:Reward") for c in ("multiturn", "other")}
+    return usual
 
 
 def refuse_unverifiable(recipe: Recipe) -> None:
