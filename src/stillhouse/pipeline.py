@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stillhouse import __version__, recipe
+from stillhouse import __version__
+from stillhouse import recipe as recipes
 from stillhouse.engines.engine import Engine, make_engine
 from stillhouse.progress import Teller
 from stillhouse.records import UserMistake
@@ -57,7 +58,7 @@ class Sitting:
     """One run of the pipeline over one folder: the recipe, the folder, the engine, and whom to tell."""
 
     recipe: Recipe
-    parts: recipe.Parts
+    parts: recipes.Parts
     run: Run
     engine: Engine
     teller: Teller
@@ -67,7 +68,7 @@ class Sitting:
         """The stages in order, up to and including `until`."""
         for stage in STAGES:
             self.stage(stage)
-            if stage == until or self.outcome.exit_code in (2, 3, 130):
+            if stage == until or self.outcome.exit_code in (2, 130):
                 break
 
     def stage(self, name: str, **options: Any) -> None:
@@ -92,14 +93,14 @@ class Sitting:
         run, parts, made = self.run, self.parts, self.recipe
         queries, verdicts = table_files(run.queries, "kept"), run.verdicts / "pairs.parquet"
         accepted = sorted(run.responses.glob("accepted-*.parquet"))
-        teachers = [recipe.told(t) for t in parts.teachers]
+        teachers = [recipes.told(t) for t in parts.teachers]
         if name == "curate":
-            settings = [recipe.told(p) for p in (*parts.sources, *parts.query_filters, *parts.verifiers.values())]
-            settings += [recipe.told(p) for _, p in parts.avoid] + [made.curate.model_dump(mode="json")]
+            settings = [recipes.told(p) for p in (*parts.sources, *parts.query_filters, *parts.verifiers.values())]
+            settings += [recipes.told(p) for _, p in parts.avoid] + [made.curate.model_dump(mode="json")]
             return parts.files, settings, self._curate
         if name == "distill":
-            journal = [f for folder in run.journals for f in sorted(folder.glob("*.seg"))]
-            log = sorted(run.verdicts.glob("*")) if run.verdicts.exists() else []
+            journal = [f for folder in run.journals for f in sorted(folder.glob("*.journal"))]
+            log = [run.verdicts / "log"]
             settings = [teachers, made.distill.model_dump(mode="json"), made.verify.model_dump(mode="json")]
             return [*queries, *journal, *log], settings, self._distill
         if name == "filter":
@@ -136,7 +137,8 @@ class Sitting:
         if done.outcome != "done":
             self.outcome.waits.insert(0, done.problem or done.outcome)
         waiting = any(counts["waiting"] for counts in done.counts.values())
-        self.outcome.exit_code = {"interrupted": 130, "budget": 3, "disk_full": 2}.get(done.outcome, 4 if waiting else 0)
+        code = {"interrupted": 130, "budget": 3, "disk_full": 2}.get(done.outcome)
+        self.outcome.exit_code = code if code is not None else 4 if waiting else 0
         outputs = [self.run.verdicts / "pairs.parquet", *sorted(self.run.responses.glob("accepted-*.parquet"))]
         return {**done.counts}, outputs
 
@@ -166,14 +168,14 @@ class Sitting:
 @contextlib.contextmanager
 def _sit(made: Recipe, folder: Path, out: Path, *, engine: str | None, quiet: bool) -> Iterator[Sitting]:
     """Open the run folder under its lock, freeze the recipe, and close what was opened."""
-    parts = recipe.parts(made, folder)
+    parts = recipes.parts(made, folder)
     with Run(out) as run:
         teller = Teller(quiet=quiet)
-        diff = run.freeze(recipe.frozen(made, folder))
+        diff = run.freeze(recipes.frozen(made, folder))
         if diff:
             teller.say(f"the recipe changed since this folder was last run:\n{diff}")
-        run.use_store(recipe.store_folder(made, folder))
-        with make_engine(engine or made.engine) as worker:
+        run.use_store(recipes.store_folder(made, folder))
+        with contextlib.closing(make_engine(engine or made.engine)) as worker:
             outcome = Outcome(str(out))
             yield Sitting(made, parts, run, worker, teller, outcome)
             _tell_end(run, outcome, teller)
@@ -200,7 +202,7 @@ def run_recipe(
     quiet: bool = False,
 ) -> Outcome:
     """`stillhouse run RECIPE`. out: the run folder, default runs/NAME."""
-    made = recipe.load_recipe(path)
+    made = recipes.load_recipe(path)
     if until is not None and until not in STAGES:
         raise UserMistake(f"--until {until}: there is no such stage; the stages are {', '.join(STAGES)}")
     if engine is not None and engine not in ("local", "ray"):
@@ -220,7 +222,7 @@ def run_made(
 ) -> Outcome:
     """The same for a recipe that is loaded already; folder: where its paths start."""
     if until != "curate":
-        recipe.refuse_unverifiable(made)
+        recipes.refuse_unverifiable(made)
     with _sit(made, folder, out, engine=engine, quiet=quiet) as sitting:
         sitting.path(until)
     return sitting.outcome
@@ -229,8 +231,8 @@ def run_made(
 def run_stage(folder: Path, stage: str, *, quiet: bool = False, **options: Any) -> Outcome:
     """One stage of a run that has begun: `stillhouse STAGE RUN`."""
     if not (folder / "recipe.yaml").is_file():
-        raise UserMistake(f"{folder}: no run stands here (no recipe.yaml); `stillhouse run RECIPE --out {folder}` begins one")
-    made = recipe.load_recipe(folder / "recipe.yaml")
+        raise UserMistake(f"{folder}: no run stands here; `stillhouse run RECIPE --out {folder}` begins one")
+    made = recipes.load_recipe(folder / "recipe.yaml")
     given = {name: value for name, value in options.items() if value}
     with _sit(made, folder, folder, engine=None, quiet=quiet) as sitting:
         sitting.stage(stage, **given)
@@ -242,7 +244,7 @@ def compare_existing(datasets: list[Path], out: Path | None, *, quiet: bool = Fa
     if len(datasets) < 2:
         raise UserMistake("compare takes a run folder, or two datasets and more")
     folder = out or Path("runs") / "-".join(d.stem for d in datasets)
-    compare_datasets(datasets, folder, reader=recipe.dataset_reader(), tokenizer=recipe.tokenizer("embedded"))
+    compare_datasets(datasets, folder, reader=recipes.dataset_reader(), tokenizer=recipes.tokenizer("embedded"))
     report(folder)
     outcome = Outcome(str(folder), report=str(folder / "report.html"))
     outcome.decision, outcome.told = Teller(quiet=quiet).decision(folder / "report.json")

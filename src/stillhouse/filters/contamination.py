@@ -12,9 +12,8 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
-from stillhouse.filters.words import I64, U64, Words, mix, split_words
+from stillhouse.filters.words import Words, mix, split_words
 
 _SIEVE_BITS = 23  # a megabyte that stays in cache and turns away nearly every n-gram that is in no benchmark
 

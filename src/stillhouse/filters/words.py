@@ -24,12 +24,67 @@ _SEPARATOR, _LETTER, _DIGIT, _CJK, _CJK_NUMBER, _OPERATOR = range(6)  # the comp
 _CJK_RANGES = ((0x2E80, 0x2FFF), (0x3005, 0x3007), (0x3021, 0x3029), (0x3040, 0x30FF), (0x31F0, 0x31FF),
                (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF))  # fmt: skip
 _CJK_NUMBERS = "零〇一二三四五六七八九十百千万萬亿億两兩半"
-_NUMBER_WORDS = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
-    "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety hundred thousand million billion trillion "
-    "half third quarter fourth fifth sixth seventh eighth ninth tenth first second last twice thrice double triple "
-    "dozen pair single odd even positive negative minus plus"
-).split()
+_NUMBER_WORDS = [
+    "zero",
+    "one",
+    "two",
+    "three",
+    "four",
+    "five",
+    "six",
+    "seven",
+    "eight",
+    "nine",
+    "ten",
+    "eleven",
+    "twelve",
+    "thirteen",
+    "fourteen",
+    "fifteen",
+    "sixteen",
+    "seventeen",
+    "eighteen",
+    "nineteen",
+    "twenty",
+    "thirty",
+    "forty",
+    "fifty",
+    "sixty",
+    "seventy",
+    "eighty",
+    "ninety",
+    "hundred",
+    "thousand",
+    "million",
+    "billion",
+    "trillion",
+    "half",
+    "third",
+    "quarter",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+    "first",
+    "second",
+    "last",
+    "twice",
+    "thrice",
+    "double",
+    "triple",
+    "dozen",
+    "pair",
+    "single",
+    "odd",
+    "even",
+    "positive",
+    "negative",
+    "minus",
+    "plus",
+]
 _OPERATORS = "+-*/^<>=%−±×÷·≤≥≠√"
 
 

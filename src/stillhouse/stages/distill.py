@@ -13,22 +13,24 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stillhouse.loop import Budget, Judged, Loop, Seat, seat_for, state_counts
+from stillhouse.loop import Budget, Judged, Loop, Seat, VerifierAt, seat_for, state_counts
 from stillhouse.records import Fault, Part, Teacher, TeacherSpec, UserMistake
 from stillhouse.stages.distill_outputs import write_outputs
 from stillhouse.store.index import Index, load_index
 from stillhouse.store.journal import Journal
+from stillhouse.store.known import verdicts_by_reply
 from stillhouse.store.pairs import WAITING, Pairs
 from stillhouse.store.queries import QueryTable
 from stillhouse.store.replies import Replies
 from stillhouse.store.run import Run
 from stillhouse.store.spending import spending
 from stillhouse.store.tables import table_files
-from stillhouse.store.verdicts import VerdictLog, VerdictRow, verdicts_by_reply
+from stillhouse.store.verdicts import VerdictLog, VerdictRow, load_verdicts
 from stillhouse.workers import WorkerPool
 
 
@@ -78,18 +80,19 @@ def distill(
 ) -> Distilled:
     """Run the loop over the run's kept queries until every pair rests. To call it again is to go on.
 
-    verifiers: category -> part. versions: verifier -> version frozen in the recipe. wanted: positions of the queries to ask (a pilot).
+    verifiers: category -> part. versions: verifier -> version frozen in the recipe. wanted: positions of the queries
+    to ask (a pilot).
     """
     table = QueryTable(table_files(run.queries, "kept"))
     parts = {name: part for name, part in _verifier_parts(verifiers).items() if name in _needed(table, verifiers)}
     built = {spec.name: spec.part.build() for spec in teachers}
     identities = _identities(teachers, built, sorted(set(table.categories)))
     index = load_index(run.journals)
-    log = VerdictLog(run.verdicts)
-    today = {name: getattr(part.build(), "version", "0") for name, part in parts.items()}
+    at = {name: VerifierAt.of(name, part.build()) for name, part in parts.items()}
+    today = {name: verifier.version for name, verifier in at.items()}
     frozen = {**today, **{k: v for k, v in versions.items() if k in today}}
     all_pairs = {}
-    known = verdicts_by_reply(log.table(), frozen, today)
+    known = verdicts_by_reply(load_verdicts(verdict_set(run)), frozen, today)
     for spec in teachers:
         pairs = Pairs(len(table), attempts, truncated_attempts)
         fill(pairs, table, index, known, identities[spec.name], spec.max_tokens)
@@ -98,15 +101,14 @@ def distill(
     if any((pairs.states() == WAITING).any() for pairs in all_pairs.values()):
         spent = spending(index, {spec.name for spec in teachers} | {spec.name for spec in judges.values()})
         session = _Session(
-            run=run, table=table, index=index, log=log, parts=parts, today=today, built=built,
+            run=run, table=table, index=index, parts=parts, at=at, built=built,
             teachers=teachers, judges=judges, pairs=all_pairs, watch=watch, workers=workers,
             budget_limits={"": budget_usd, **{s.name: s.budget_usd for s in (*teachers, *judges.values())}},
-            spent=spent, verifiers=verifiers, retries=retries, wanted=wanted,
+            spent=spent, retries=retries, wanted=wanted,
         )  # fmt: skip
         distilled = asyncio.run(session.work())
         index = load_index(run.journals)
-    log.close()
-    known = verdicts_by_reply(VerdictLog(run.verdicts).table(), frozen, today)
+    known = verdicts_by_reply(load_verdicts(verdict_set(run)), frozen, today)
     write_outputs(run, table, index, known, teachers, identities, all_pairs)
     distilled.counts = {name: state_counts(pairs) for name, pairs in all_pairs.items()}
     return distilled
@@ -122,7 +124,7 @@ def _needed(table: QueryTable, verifiers: Mapping[str, Part]) -> set[str]:
     missing = sorted(found - set(verifiers))
     if missing:
         raise UserMistake(*(
-            f"no verifier for category {c}: name a judge, a verifier, or accept it by form: `verify: {{{c}: structure}}`"
+            f"no verifier for category {c}: name a judge or a verifier, or `verify: {{{c}: structure}}` for form alone"
             for c in missing
         ))  # fmt: skip
     return found
@@ -181,9 +183,8 @@ class _Session:
     run: Run
     table: QueryTable
     index: Index
-    log: VerdictLog
     parts: Mapping[str, Part]
-    today: Mapping[str, str]
+    at: Mapping[str, VerifierAt]
     built: Mapping[str, Teacher]
     teachers: Sequence[TeacherSpec]
     judges: Mapping[str, TeacherSpec]
@@ -192,7 +193,6 @@ class _Session:
     workers: int | None
     budget_limits: Mapping[str, float | None]
     spent: Mapping[str, float]
-    verifiers: Mapping[str, Part]
     retries: int
     wanted: Sequence[int] | None
     seats: list[Seat] = field(default_factory=list)
@@ -204,12 +204,13 @@ class _Session:
         self.seats = [seat_for(s, self.built[s.name], self.pairs[s.name]) for s in busy]
         judges = {k: seat_for(s, judge_parts[s.name], Pairs(0, 1)) for k, s in self.judges.items()}
         budget = Budget(self.budget_limits, self.spent)
-        with Journal(self.run.journal) as journal:
+        with Journal(self.run.journal) as journal, VerdictLog(verdict_set(self.run)) as log:
             pool = WorkerPool(self.parts, workers=self.workers or max(1, (os.cpu_count() or 2)))
             loop = Loop(
                 self.table, self.seats, judges,
-                verifiers={c: (c, self.today[c], _deadline(self.parts[c])) for c in self.parts},
-                pool=pool, journal=journal, memory=Replies(self.index), budget=budget, keep=self.keep,
+                verifiers=self.at,
+                pool=pool, journal=journal, memory=Replies(self.index), budget=budget,
+                keep=lambda judged: keep(log, judged),
                 retries=self.retries, wanted=self.wanted,
             )  # fmt: skip
             ticker = asyncio.create_task(self.tick(budget))
@@ -226,11 +227,6 @@ class _Session:
         return Distilled(
             outcome, loop.problem, {}, {k: v for k, v in waits.items() if v}, sum(s.replies for s in self.seats)
         )
-
-    def keep(self, judged: Judged) -> None:
-        self.log.append(VerdictRow.of(
-            judged.query, judged.response, judged.verifier, judged.version, judged.verdict, judged.judge, time.time()
-        ))  # fmt: skip
 
     async def tick(self, budget: Budget) -> None:
         while True:
@@ -259,7 +255,8 @@ class _Session:
 def _status_row(row: Progress) -> dict[str, Any]:
     return {
         "teacher": row.teacher, "queries": row.queries, **row.states, "in_flight": row.in_flight,
-        "replies": row.replies, "faults": row.faults, "tokens": row.tokens, "seconds": round(row.seconds, 1), "spent_usd": row.spent_usd,
+        "replies": row.replies, "faults": row.faults, "tokens": row.tokens,
+        "seconds": round(row.seconds, 1), "spent_usd": row.spent_usd,
     }  # fmt: skip
 
 
@@ -284,8 +281,17 @@ async def _probe(
         raise UserMistake(*problems)
 
 
-def _deadline(part: Part) -> float:
-    return float(getattr(part.build(), "deadline", 3.0))
+def verdict_set(run: Run) -> Path:
+    """Where the loop's verdicts stand."""
+    return run.verdicts / "log"
+
+
+def keep(log: VerdictLog, judged: Judged) -> None:
+    """A verdict of the loop as a row of the log."""
+    log.append(VerdictRow.of(
+        judged.query, judged.response, judged.verdict, verifier=judged.verifier, version=judged.version,
+        judge=judged.judge,
+    ))  # fmt: skip
 
 
 @contextlib.contextmanager

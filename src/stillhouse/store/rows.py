@@ -1,0 +1,199 @@
+"""The index of one segment: a fixed-size row for each of its records, and the file NAME.idx that holds them.
+
+In: entries as they are written, or a segment to read again. Out: rows as a numpy structured array with the names
+they refer to. The file ends in a checksum; one that does not match its segment is made again from the segment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from stillhouse.records import Fault, Request, Response, content_hash
+from stillhouse.store.entries import Entry, entry_of
+from stillhouse.store.frames import Damage, scan
+from stillhouse.store.segments import INDEX, SEGMENT, replaced
+
+INTENT, REPLY, FAULT = 0, 1, 2  # codes of the column `kind`
+NONE, STOP, LENGTH, STOPPED, OTHER = range(5)  # codes of the column `finish`; NONE: an intent or a fault
+FINISH = {"stop": STOP, "length": LENGTH, "stopped": STOPPED}
+COUNTED, MAYBE_PAID = 1, 2  # bits of the column `flags`
+
+ROW = np.dtype([
+    ("query", "S16"), ("prompt", "S16"), ("identity", "S16"), ("key", "S16"), ("created", "<f8"), ("cost_usd", "<f8"),
+    ("frame", "<i8"), ("line", "<u4"), ("prompt_tokens", "<u4"), ("completion_tokens", "<u4"), ("max_tokens", "<u4"),
+    ("attempt", "<u2"), ("retry", "<u2"), ("teacher", "<u2"), ("label", "<u2"), ("purpose", "u1"), ("kind", "u1"),
+    ("finish", "u1"), ("flags", "u1"),
+])  # fmt: skip
+_PACK = struct.Struct("<16s16s16s16sddqIIIIHHHHBBBB")
+assert _PACK.size == ROW.itemsize  # noqa: S101  two spellings of one layout
+
+_MAGIC = b"\xffSX\x01"
+_CHECKSUM_BYTES = 16
+
+
+def raw_key(key: str) -> bytes:
+    """16 bytes of a key: its 32 hex digits decoded; a text that is no such key stands for itself by its hash."""
+    if len(key) == 32:
+        try:
+            return bytes.fromhex(key)
+        except ValueError:
+            pass
+    return bytes.fromhex(content_hash("foreign key", key))
+
+
+class Names:
+    """Codes for texts that repeat, in order of first use; what comes after the last code is `other`."""
+
+    def __init__(self, limit: int, names: tuple[str, ...] = ()) -> None:
+        self._limit = limit
+        self._codes = {name: code for code, name in enumerate(names)}
+
+    def code(self, name: str) -> int:
+        name = name[:200]
+        code = self._codes.get(name)
+        if code is None:
+            if len(self._codes) >= self._limit - 1:
+                name = "other"
+            code = self._codes.setdefault(name, len(self._codes))
+        return code
+
+    def __iter__(self) -> Any:
+        return iter(self._codes)
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+
+@dataclass(slots=True)
+class SegmentRows:
+    """Rows of one segment under way: packed bytes and the names they refer to.
+
+    end: bytes of the segment that the rows speak of. label: a fault's kind, or a reply's finish reason as it came.
+    """
+
+    end: int = 0
+    packed: bytearray = field(default_factory=bytearray)
+    teachers: Names = field(default_factory=lambda: Names(1 << 16))
+    labels: Names = field(default_factory=lambda: Names(1 << 16))
+    purposes: Names = field(default_factory=lambda: Names(1 << 8))
+    damage: list[Damage] = field(default_factory=list)
+    source: str = SEGMENT
+
+    def __len__(self) -> int:
+        return len(self.packed) // ROW.itemsize
+
+    @property
+    def array(self) -> NDArray[Any]:
+        """A copy as a structured array of dtype ROW."""
+        return np.frombuffer(bytes(self.packed), dtype=ROW)
+
+    def intent(self, request: Request, *, retry: int, purpose: str, created: float, frame: int, line: int) -> None:
+        self._asked(INTENT, request, retry, purpose, created, frame, line, "", 0)
+
+    def fault(
+        self, request: Request, fault: Fault, *, retry: int, purpose: str, created: float, frame: int, line: int
+    ) -> None:
+        self._asked(FAULT, request, retry, purpose, created, frame, line, fault.kind, MAYBE_PAID * fault.maybe_paid)
+
+    def _asked(
+        self, kind: int, request: Request, retry: int, purpose: str, created: float, frame: int, line: int, label: str,
+        flags: int,
+    ) -> None:  # fmt: skip
+        self.packed += _PACK.pack(
+            raw_key(request.query), raw_key(request.prompt), raw_key(request.identity), raw_key(request.key), created,
+            _dollars(request.bound_usd), frame, line, _u32(request.prompt_tokens), 0, _u32(request.max_tokens),
+            request.attempt, min(retry, 65_535), self.teachers.code(request.teacher), self.labels.code(label),
+            self.purposes.code(purpose), kind, NONE, flags,
+        )  # fmt: skip
+
+    def reply(self, response: Response, *, retry: int, purpose: str, created: float, frame: int, line: int) -> None:
+        self.packed += _PACK.pack(
+            raw_key(response.query), raw_key(response.prompt), raw_key(response.identity), raw_key(response.key),
+            response.created or created, _dollars(response.cost_usd), frame, line, _u32(response.prompt_tokens),
+            _u32(response.completion_tokens), _u32(response.max_tokens), response.attempt, min(retry, 65_535),
+            self.teachers.code(response.teacher), self.labels.code(response.finish_reason),
+            self.purposes.code(purpose), REPLY, FINISH.get(response.finish_reason, OTHER), COUNTED * response.counted,
+        )  # fmt: skip
+
+    def add(self, entry: Entry, *, frame: int | None = None, line: int | None = None) -> None:
+        """Append the row of an entry; frame and line where it stands elsewhere than it was read."""
+        retry, purpose, created = entry.retry, entry.purpose, entry.created
+        frame = entry.frame if frame is None else frame
+        line = entry.line if line is None else line
+        if entry.kind == "reply":
+            self.reply(entry.response, retry=retry, purpose=purpose, created=created, frame=frame, line=line)
+        elif entry.kind == "intent":
+            self.intent(entry.request, retry=retry, purpose=purpose, created=created, frame=frame, line=line)
+        else:
+            told = entry.fault
+            self.fault(entry.request, told, retry=retry, purpose=purpose, created=created, frame=frame, line=line)
+
+
+def _u32(value: int) -> int:
+    return min(max(int(value), 0), 0xFFFF_FFFF)  # a server's count may be anything
+
+
+def _dollars(value: float | None) -> float:
+    return math.nan if value is None else float(value)
+
+
+def scan_segment(path: Path) -> SegmentRows:
+    """Rows of a segment, read from the segment itself; `end` is where its last intact frame ends."""
+    rows = SegmentRows()
+    for frame in scan(path, rows.damage):
+        rows.end = frame.end
+        try:
+            lines = frame.lines()
+        except ValueError as error:
+            rows.damage.append(Damage(path.name, frame.offset, frame.end - frame.offset, str(error)))
+            continue
+        for number, line in enumerate(lines):
+            try:
+                rows.add(entry_of(line, path.name.removesuffix(SEGMENT), frame.offset, number))
+            except (ValueError, KeyError, TypeError, struct.error) as error:
+                reason = f"line {number} is no record of this version: {error}"
+                rows.damage.append(Damage(path.name, frame.offset, frame.end - frame.offset, reason))
+    return rows
+
+
+def write_index(segment: Path, rows: SegmentRows) -> None:
+    """Write NAME.idx beside a segment, durably and at once."""
+    head = orjson.dumps({
+        "end": rows.end, "rows": len(rows), "teachers": list(rows.teachers), "labels": list(rows.labels),
+        "purposes": list(rows.purposes), "source": rows.source,
+        "damage": [[d.segment, d.offset, d.length, d.reason] for d in rows.damage],
+    })  # fmt: skip
+    start = _MAGIC + len(head).to_bytes(4, "little") + head
+    digest = hashlib.blake2b(start, digest_size=_CHECKSUM_BYTES)
+    digest.update(rows.packed)
+    with replaced(segment.with_suffix(INDEX)) as temporary, temporary.open("wb") as file:
+        file.write(start)
+        file.write(rows.packed)
+        file.write(digest.digest())
+
+
+def read_index(segment: Path) -> SegmentRows | None:
+    """The index beside a segment, None when there is none or it is not intact."""
+    try:
+        data = memoryview(segment.with_suffix(INDEX).read_bytes())
+    except FileNotFoundError:
+        return None
+    body, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
+    if data[:4] != _MAGIC or hashlib.blake2b(body, digest_size=_CHECKSUM_BYTES).digest() != checksum:
+        return None
+    length = int.from_bytes(data[4:8], "little")
+    head = orjson.loads(data[8 : 8 + length])
+    return SegmentRows(
+        end=head["end"], packed=bytearray(body[8 + length :]), teachers=Names(1 << 16, tuple(head["teachers"])),
+        labels=Names(1 << 16, tuple(head["labels"])), purposes=Names(1 << 8, tuple(head["purposes"])),
+        damage=[Damage(*told) for told in head["damage"]], source=head["source"],
+    )  # fmt: skip

@@ -1,0 +1,101 @@
+"""One segment being written: space set aside ahead, frames appended, an index and a cut tail at the end.
+
+In: encoded frames with the rows they stand for. Out: a sealed segment NAME.journal with NAME.idx. Not thread-safe by
+itself: the journal holds its lock around every call but `sync` and `seal`.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+from pathlib import Path
+
+from stillhouse.store.rows import SegmentRows, write_index
+from stillhouse.store.segments import SEGMENT, fsync_folder, new_segment_name
+
+log = logging.getLogger("stillhouse.store")
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+_UNSUPPORTED = frozenset({errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
+
+
+class SegmentWriter:
+    """Owns one segment file from its creation to its seal, and holds the lock that says so.
+
+    end: bytes written; allocated: bytes set aside (the file's length until it is sealed).
+    """
+
+    def __init__(self, folder: Path, writer: str, room: int) -> None:
+        """Raises OSError (see NO_SPACE) and leaves no file behind when `room` bytes cannot be set aside."""
+        self.path = folder / f"{new_segment_name(writer)}{SEGMENT}"
+        self.rows = SegmentRows()
+        self.end = self.allocated = 0
+        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            self.allocate(room)
+            os.fsync(self._fd)
+            fsync_folder(folder)
+        except BaseException:
+            os.close(self._fd)
+            self.path.unlink(missing_ok=True)
+            raise
+
+    @property
+    def room(self) -> int:
+        return self.allocated - self.end
+
+    def allocate(self, room: int) -> None:
+        """Set aside at least `room` bytes beyond what is written. Raises OSError when the disk has not as much."""
+        if room <= self.room:
+            return
+        try:
+            os.posix_fallocate(self._fd, self.allocated, self.end + room - self.allocated)
+        except OSError as error:
+            if error.errno in _UNSUPPORTED:
+                self._check_free(room)
+            else:
+                os.ftruncate(self._fd, self.allocated)  # give back what a failed call may have taken
+                raise
+        self.allocated = self.end + room
+
+    def _check_free(self, room: int) -> None:
+        """A file system that cannot set space aside is asked how much is free: weaker, but not nothing."""
+        disk = os.fstatvfs(self._fd)
+        if disk.f_bavail * disk.f_frsize < room:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
+        os.ftruncate(self._fd, self.end + room)
+
+    def append(self, frame: bytes) -> int:
+        """Write one frame to the kernel and return its offset. Raises OSError; what was written by half is undone."""
+        view, done = memoryview(frame), 0
+        try:
+            while done < len(frame):
+                done += os.pwrite(self._fd, view[done:], self.end + done)
+        except OSError:
+            os.ftruncate(self._fd, self.allocated)  # what is set aside stays ours; the half frame in it becomes zeros
+            os.pwrite(self._fd, bytes(min(done, self.room)), self.end)
+            raise
+        offset, self.end = self.end, self.end + len(frame)
+        self.allocated = max(self.allocated, self.end)
+        self.rows.end = self.end
+        return offset
+
+    def sync(self) -> None:
+        os.fdatasync(self._fd)
+
+    def seal(self) -> None:
+        """Cut the space left over, make all durable, write the index, let go. An empty segment is removed."""
+        try:
+            if not self.end:
+                self.path.unlink(missing_ok=True)
+                return
+            os.ftruncate(self._fd, self.end)
+            os.fsync(self._fd)
+            try:
+                write_index(self.path, self.rows)
+            except OSError as error:
+                log.warning("%s: no index written (%s); it will be made again from the segment", self.path, error)
+        finally:
+            os.close(self._fd)
