@@ -26,6 +26,10 @@ class Engine(Protocol):
 
     def close(self) -> None: ...
 
+    def __enter__(self) -> Engine: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
 
 class ShardFailed(Exception):  # noqa: N818  says what happened to the shard, as Fault does for a request
     """A shard could not be done. shard: the shard as handed in; reason: the worker's traceback, or how it died."""

@@ -29,12 +29,21 @@ class Hit:
 
 
 class Contamination:
-    """items: the texts of all benchmarks; width: words of an n-gram. Items shorter than that match by equality only.
+    """width: words of an n-gram. `index(items)` is what texts are judged by."""
 
-    Texts and items count as equal when their words are (case, white space, punctuation aside).
-    """
+    def __init__(self, width: int = 13) -> None:
+        self.width = width
 
-    def __init__(self, items: Sequence[str], *, width: int = 13) -> None:
+    def index(self, items: Sequence[str]) -> BenchmarkIndex:
+        """items: the texts of all benchmarks."""
+        return BenchmarkIndex(items, self.width)
+
+
+class BenchmarkIndex:
+    """Items shorter than `width` words match by equality only. Texts and items count as equal when their words are
+    (case, white space, punctuation aside)."""
+
+    def __init__(self, items: Sequence[str], width: int) -> None:
         self.width = width
         self._words = split_words(pa.array(items, pa.large_string()))
         whole, grams = _windows(self._words.hashes, self._words.offsets, width)

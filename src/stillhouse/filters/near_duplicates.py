@@ -19,7 +19,6 @@ from stillhouse.filters.words import I64, U64, Words, mix, split_words
 BUCKET_ALL_PAIRS = 48  # in a larger bucket a row is compared with the first and the last so many rows only
 BUCKET_NEIGHBOURS = 16
 _SEED = 20504
-_EMPTY = np.uint64(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,21 +63,26 @@ class NearDuplicates:
         pairs, capped = _bucket_pairs(hashes[order], rows[order], BUCKET_ALL_PAIRS, BUCKET_NEIGHBOURS)
         return pairs, int(capped)
 
+    @staticmethod
+    def signed(shingles: U64, offsets: I64) -> Signatures:
+        """Shingle sets read back from where they were spilled, for `similarity`."""
+        return Signatures(np.zeros((0, 0), np.uint64), shingles, offsets)
+
     def similarity(self, signatures: Signatures, left: I64, right: I64) -> NDArray[np.float64]:
         """Exact Jaccard of the shingle sets of texts left[i] and right[i]."""
         result: NDArray[np.float64] = _jaccard(signatures.shingles, signatures.offsets, left, right)
         return result
 
-
-def first_kept(pairs: NDArray[np.int64]) -> tuple[I64, I64]:
-    """Which rows go, and the kept row each is a near-duplicate of: rows in order, each goes that is similar to an
-    earlier row that stays. pairs: (m, 2), all similar, earlier first."""
-    order = np.lexsort((pairs[:, 0], pairs[:, 1]))
-    gone: dict[int, int] = {}
-    for earlier, later in pairs[order].tolist():
-        if later not in gone and earlier not in gone:
-            gone[later] = earlier
-    return np.fromiter(gone.keys(), np.int64, len(gone)), np.fromiter(gone.values(), np.int64, len(gone))
+    @staticmethod
+    def first_kept(pairs: NDArray[np.int64]) -> tuple[I64, I64]:
+        """Which rows go, and the kept row each is a near-duplicate of: rows in order, each goes that is similar to an
+        earlier row that stays. pairs: (m, 2), all similar, earlier first."""
+        order = np.lexsort((pairs[:, 0], pairs[:, 1]))
+        gone: dict[int, int] = {}
+        for earlier, later in pairs[order].tolist():
+            if later not in gone and earlier not in gone:
+                gone[later] = earlier
+        return np.fromiter(gone.keys(), np.int64, len(gone)), np.fromiter(gone.values(), np.int64, len(gone))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]

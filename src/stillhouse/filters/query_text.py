@@ -50,6 +50,14 @@ _IMAGE_HINTS = ("figure", "fig", "diagram", "picture", "image", "graph", "chart"
                 "sketch", "plot", "图")  # fmt: skip
 
 
+def oversized(query: Query, characters: int = 200_000) -> Verdict:
+    """Fails on a text that no context window of a teacher holds, and that would slow every later step."""
+    size = sum(len(message.content) for message in query.messages)
+    if size > characters:
+        return _fail("oversized", f"{size:,} characters, more than {characters:,}", [])
+    return _PASS_OVERSIZED
+
+
 def odd_characters(query: Query, share: float = 0.30, broken_share: float = 0.01) -> Verdict:
     """Fails above `share` of odd code points, or `broken_share` of U+FFFD, control and private-use ones."""
     text = _user_text(query)
@@ -124,8 +132,8 @@ def image(query: Query) -> Verdict:
     return _PASS_IMAGE
 
 
-_PASS_ODD, _PASS_INCOMPLETE, _PASS_URL, _PASS_TABLE, _PASS_IMAGE = (
-    Verdict("pass", 1.0, rule) for rule in ("odd_characters", "incomplete", "url", "table", "image")
+_PASS_OVERSIZED, _PASS_ODD, _PASS_INCOMPLETE, _PASS_URL, _PASS_TABLE, _PASS_IMAGE = (
+    Verdict("pass", 1.0, rule) for rule in ("oversized", "odd_characters", "incomplete", "url", "table", "image")
 )
 
 

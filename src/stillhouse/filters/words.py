@@ -253,6 +253,7 @@ def _hash_words(data, offsets, classes, folds, number_words, words):  # type: ig
                 after_digit, sign, inside = digits, np.uint64(0), False
                 word += 1
             if stop:
+                numbers[row] = number
                 break
             if kind == 1 or kind == 2:
                 if not inside:
