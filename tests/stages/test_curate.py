@@ -32,7 +32,9 @@ def rows(*given: dict[str, Any], source: str = "rows", category: str = "math") -
     return Part("curate_parts:Rows", {"rows": list(given), "source": source, "category": category})
 
 
-def curated(folder: Path, sources: list[Part], *, workers: int = 1, **settings: Any) -> tuple[dict[str, Any], dict, dict]:
+def curated(
+    folder: Path, sources: list[Part], *, workers: int = 1, **settings: Any
+) -> tuple[dict[str, Any], dict, dict]:
     settings = {"filters": FILTERS, "verifiers": {"math": Part("curate_parts:Whole")}} | settings
     with Run(folder) as run, Local(workers) as engine:
         counts = curate(run, sources=sources, engine=engine, **settings)
