@@ -212,7 +212,7 @@ def _path(path: str, folder: Path) -> str:
 
 
 def _source(entry: QueriesSettings, folder: Path) -> Part:
-    own = {k: v for k, v in {"category": entry.category, "source": entry.source, "limit": entry.limit}.items() if v}
+    own: dict[str, Any] = {k: v for k, v in {"category": entry.category, "source": entry.source, "limit": entry.limit}.items() if v}
     if entry.part is not None:
         return Part(entry.part, entry.settings)
     if entry.path is not None:

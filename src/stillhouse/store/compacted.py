@@ -95,7 +95,7 @@ def scan_parquet(parquet: Path) -> SegmentRows:
     """Rows of a compacted segment, read from its parquet: its index was lost together with the segment."""
     rows = SegmentRows(source=PARQUET)
     for entry in parquet_entries(parquet):
-        rows.add(entry)
+        rows.packed += rows.packer.entry(entry)
     return rows
 
 
@@ -107,7 +107,9 @@ class CompactedSegment:
         self._file = pq.ParquetFile(parquet)
         metadata = self._file.metadata
         column = JOURNAL.get_field_index("frame")
-        statistics = [metadata.row_group(n).column(column).statistics for n in range(metadata.num_row_groups)]
+        statistics: list[Any] = [
+            metadata.row_group(n).column(column).statistics for n in range(metadata.num_row_groups)
+        ]
         self._ranges: list[tuple[int, int]] = [(int(s.min), int(s.max)) if s else (0, 1 << 62) for s in statistics]
         self._group: tuple[int, dict[int, dict[int, Entry]]] = (-1, {})
 

@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from stillhouse.store.segments import replaced
+from stillhouse.store.segments import INDEX, PARQUET, SEGMENT, replaced
 
 _TICK_NS = 2_000_000_000  # coarsest clock of a file system in use
 
@@ -29,26 +28,28 @@ class Fingerprints:
             held = {}
         self._held: dict[str, list[object]] = held if isinstance(held, dict) else {}
 
-    def of(self, paths: Iterable[Path], root: Path) -> dict[str, str]:
-        """Name -> `size:hash` of each file, names relative to root; a folder stands for all files under it.
+    def of(self, paths: Iterable[Path]) -> list[list[str]]:
+        """[name, `size:hash`] of each file in the order of paths; a folder stands for all files under it.
 
-        A missing path is noted as missing, so that its appearance changes the fingerprint. Hidden files are left out.
+        Names are relative to the given folder, so that a run may be moved. A missing path is noted as missing, so
+        that its appearance changes the fingerprint. Hidden files are left out; of a sealed segment of a journal the
+        index stands for the whole, which may be many gigabytes.
         """
-        found: dict[str, str] = {}
-        before = len(self._held)
+        found: list[list[str]] = []
         changed = False
         for path in paths:
             for file in _files(path):
-                name = os.path.relpath(file, root)
+                name = file.name if file == path else str(file.relative_to(path))
                 if not file.is_file():
-                    found[name] = "missing"
+                    found.append([name, "missing"])
                     continue
-                found[name], new = self._one(file)
+                value, new = self._one(file)
+                found.append([name, value])
                 changed |= new
-        if self._keep and (changed or len(self._held) != before):
+        if self._keep and changed:
             with replaced(self._path) as temporary:
                 temporary.write_text(json.dumps(self._held), encoding="utf-8")
-        return dict(sorted(found.items()))
+        return found
 
     def _one(self, file: Path) -> tuple[str, bool]:
         now = time.time_ns()
@@ -72,7 +73,10 @@ class Fingerprints:
 def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    inside = (
-        f for f in path.rglob("*") if f.is_file() and not any(p.startswith(".") for p in f.relative_to(path).parts)
-    )
-    return sorted(inside)
+    found = sorted(f for f in path.rglob("*") if f.is_file() and not _hidden(f, path))
+    indexed = {f.with_suffix("") for f in found if f.suffix == INDEX}
+    return [f for f in found if f.suffix not in (SEGMENT, PARQUET) or f.with_suffix("") not in indexed]
+
+
+def _hidden(file: Path, folder: Path) -> bool:
+    return any(part.startswith(".") for part in file.relative_to(folder).parts)

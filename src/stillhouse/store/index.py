@@ -189,8 +189,8 @@ def find_sorted(held: Array, wanted: Array) -> Array:
     """Position in `held` (S16, ascending, distinct) of each wanted key, or -1. Compares 8 bytes at a time."""
     if not len(held) or not len(wanted):
         return np.full(len(wanted), -1, dtype=np.int64)
-    high, low = _halves(held)
-    high_wanted, low_wanted = _halves(wanted)
+    high, low = halves(held)
+    high_wanted, low_wanted = halves(wanted)
     position = np.searchsorted(high, high_wanted).astype(np.int64)
     inside = np.minimum(position, len(high) - 1)
     found = (high[inside] == high_wanted) & (low[inside] == low_wanted)
@@ -201,7 +201,7 @@ def find_sorted(held: Array, wanted: Array) -> Array:
     return np.where(found, inside, -1)
 
 
-def _halves(keys: Array) -> tuple[Array, Array]:
+def halves(keys: Array) -> tuple[Array, Array]:
     pairs = np.ascontiguousarray(keys).view(">u8").reshape(-1, 2).astype("u8")
     return pairs[:, 0], pairs[:, 1]
 
@@ -271,8 +271,10 @@ class _Columns:
         held = self._held
         for column in _COLUMNS:
             held[column][start:stop] = array[column]
-        for column, own in (("teacher", rows.teachers), ("label", rows.labels), ("purpose", rows.purposes)):
-            codes = np.array([self._names[column].code(n) for n in own], dtype=ROW[column])
+        packer = rows.packer
+        own_names = (("teacher", packer.teachers), ("label", packer.labels), ("purpose", packer.purposes))
+        for column, own in own_names:
+            codes = np.array([self._names[column].code(name) for name in own], dtype=ROW[column])
             held[column][start:stop] = codes[array[column]] if len(codes) else 0
         held["counted"][start:stop] = (array["flags"] & COUNTED) != 0
         held["maybe_paid"][start:stop] = (array["flags"] & MAYBE_PAID) != 0

@@ -14,17 +14,18 @@ import re
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 from stillhouse.records import Fault, Request, Response
 from stillhouse.store.entries import Entry, fault_line, intent_line, reply_line
-from stillhouse.store.frames import Damage, FrameEncoder
+from stillhouse.store.frames import MAX_FRAME, Damage, FrameEncoder
 from stillhouse.store.index import Index, load_index
 from stillhouse.store.reading import read_entries, read_responses
 from stillhouse.store.recovery import recover
+from stillhouse.store.rows import Packer
 from stillhouse.store.writer import NO_SPACE, SegmentWriter
 
 __all__ = [
@@ -47,11 +48,11 @@ class JournalFull(Exception):  # noqa: N818  a state of the disk, which the loop
 
 @dataclass(slots=True)
 class _Pending:
-    """A record that waits for its group: its line, how to index it, whom to wake."""
+    """A record that waits for its group: its line, its row of the index, whom to wake."""
 
     line: bytes
+    row: bytes
     key: str
-    index: Callable[[SegmentWriter, int, int], None]
     loop: asyncio.AbstractEventLoop
     done: asyncio.Future[None]
 
@@ -81,8 +82,9 @@ class Journal:
         self.damage: list[Damage] = recover(folder)
         self._seal_bytes, self._seal_seconds = seal_bytes, seal_seconds
         self._commit_seconds, self._reserve = min(commit_seconds, 0.1), reserve
-        self._salt = os.urandom(8)
-        self._intents, self._groups = FrameEncoder(self._salt, level=1), FrameEncoder(self._salt)
+        salt = os.urandom(8)
+        self._intents, self._groups = FrameEncoder(salt, level=1), FrameEncoder(salt)
+        self._packer = Packer()
         self._flight: dict[str, int] = {}  # bytes set aside for each key in flight
         self._in_flight = 0
         self._write = threading.Lock()  # the segment, its rows and what is set aside
@@ -92,7 +94,7 @@ class Journal:
         self._closing = False
         self._broken: BaseException | None = None
         self._rotate_after = 0.0
-        self._segment = self._new_segment(reserve)
+        self._segment = self._new_segment()
         self._begun = time.monotonic()
         self._thread = threading.Thread(target=self._run, name=f"journal {self.name}", daemon=True)
         self._thread.start()
@@ -103,54 +105,56 @@ class Journal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except OSError:
+            if error is None:
+                raise
+            log.exception("%s: the journal could not be closed well", self.folder)
 
     def intent(self, request: Request, *, retry: int, purpose: str = "distill") -> None:
         """Write that a request is about to be sent: it is with the kernel on return, safe against `kill -9`.
 
         Raises JournalFull, and then nothing may be sent; OSError when the journal cannot be written any more.
         """
-        created = time.time()
-        line = intent_line(request, retry=retry, purpose=purpose, created=created)
+        told: dict[str, Any] = {"retry": retry, "purpose": purpose, "created": time.time()}
+        line, row = intent_line(request, **told), self._packer.intent(request, **told)
         need = RESERVE + BYTES_PER_TOKEN * max(0, request.max_tokens)
         with self._write:
             self._check()
-            need_all = self._in_flight - self._flight.get(request.key, 0) + need
-            self._set_aside(need_all)
+            in_flight = self._in_flight - self._flight.get(request.key, 0) + need
+            self._set_aside(in_flight)
             try:
-                frame = self._segment.append(self._intents.encode([line]))
+                self._segment.append(self._intents.encode([line]), [row])
             except OSError as error:
-                self._raise_full(error)
-            self._in_flight = need_all
-            self._flight[request.key] = need
-            self._segment.rows.intent(request, retry=retry, purpose=purpose, created=created, frame=frame, line=0)
+                if error.errno in NO_SPACE:
+                    raise JournalFull(f"{self.folder}: {error.strerror}; nothing new is sent") from error
+                raise
+            self._in_flight, self._flight[request.key] = in_flight, need
 
     async def reply(self, response: Response, *, retry: int, purpose: str = "distill") -> None:
         """Write a reply; returns when it is fsynced. Raises JournalFull or OSError when it could not be kept."""
-        created = time.time()
-        line = reply_line(response, retry=retry, purpose=purpose, created=created)
-
-        def index(segment: SegmentWriter, frame: int, number: int) -> None:
-            segment.rows.reply(response, retry=retry, purpose=purpose, created=created, frame=frame, line=number)
-
-        await self._commit_of(line, response.key, index)
+        told: dict[str, Any] = {"retry": retry, "purpose": purpose, "created": time.time()}
+        row = self._packer.reply(response, **told)
+        await self._committed(reply_line(response, **told), row, response.key)
 
     async def fault(self, request: Request, fault: Fault, *, retry: int, purpose: str = "distill") -> None:
         """Write what became of a request instead of a reply; returns when it is fsynced."""
-        created = time.time()
-        line = fault_line(request, fault, retry=retry, purpose=purpose, created=created)
-
-        def index(segment: SegmentWriter, frame: int, number: int) -> None:
-            segment.rows.fault(request, fault, retry=retry, purpose=purpose, created=created, frame=frame, line=number)
-
-        await self._commit_of(line, request.key, index)
+        told: dict[str, Any] = {"retry": retry, "purpose": purpose, "created": time.time()}
+        row = self._packer.fault(request, fault, **told)
+        await self._committed(fault_line(request, fault, **told), row, request.key)
 
     def close(self) -> None:
-        """Write what is queued, seal the segment, stop the thread. May be called twice."""
+        """Write what is queued, seal the segment, stop the thread. May be called twice.
+
+        Raises OSError when the journal had stopped working; whoever waited was told then.
+        """
         with self._wake:
             self._closing = True
             self._wake.notify_all()
         self._thread.join()
+        if self._broken is not None:
+            self._check()
 
     # what is set aside
 
@@ -171,39 +175,48 @@ class Journal:
             "Free some space and run again: nothing is lost"
         )
 
-    def _raise_full(self, error: OSError) -> None:
-        if error.errno in NO_SPACE:
-            raise JournalFull(f"{self.folder}: {error.strerror}; nothing new is sent") from error
-        raise error
+    def _look_ahead(self) -> None:
+        """Hold the write lock. Set space aside here in the thread, so that an intent rarely has to."""
+        if self._segment.room < self._in_flight + self._reserve // 2:
+            try:
+                self._segment.allocate(self._in_flight + self._reserve)
+            except OSError as error:
+                if error.errno not in NO_SPACE:
+                    raise
+                log.debug("%s: little room is left: %s", self.folder, error)
 
-    def _new_segment(self, room: int) -> SegmentWriter:
-        try:
-            return SegmentWriter(self.folder, self.name, room)
-        except OSError as error:
-            if error.errno in NO_SPACE:
-                raise JournalFull(
-                    f"{self.folder}: {room / MB:.0f} MB cannot be set aside for the journal: {error.strerror}"
-                ) from error
-            raise
+    def _new_segment(self) -> SegmentWriter:
+        """A segment with room for what is in flight, and for more where the disk has it."""
+        for room in (self._in_flight + self._reserve, self._in_flight + FRAME_BYTES):
+            try:
+                return SegmentWriter(self.folder, self.name, room, self._packer)
+            except OSError as error:
+                if error.errno not in NO_SPACE:
+                    raise
+                reason = f"{self.folder}: {room / MB:.1f} MB cannot be set aside for the journal: {error.strerror}"
+        raise JournalFull(reason)
 
     # the group commit
 
-    async def _commit_of(self, line: bytes, key: str, index: Callable[[SegmentWriter, int, int], None]) -> None:
+    async def _committed(self, line: bytes, row: bytes, key: str) -> None:
+        if len(line) >= MAX_FRAME:
+            raise ValueError(f"a record of {len(line)} bytes is more than a frame holds; limit what is read of a reply")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         with self._wake:
             self._check()
-            if self._closing:
-                raise ValueError(f"the journal of {self.folder} is closed")
-            self._queue.append(_Pending(line, key, index, loop, done))
+            self._queue.append(_Pending(line, row, key, loop, done))
             self._queued_bytes += len(line)
             if len(self._queue) == 1 or self._queued_bytes >= COMMIT_BYTES:
                 self._wake.notify()
         await done
 
     def _check(self) -> None:
+        """Raise when nothing can be written any more."""
         if self._broken is not None:
             raise OSError(f"{self.folder}: the journal cannot be written any more: {self._broken}") from self._broken
+        if self._closing:
+            raise ValueError(f"the journal of {self.folder} is closed")
 
     def _run(self) -> None:
         group: list[_Pending] = []
@@ -215,13 +228,16 @@ class Journal:
                 elif self._closing:
                     break
                 self._rotate_if_due()
-            self._segment.seal()
+            with self._write:  # an intent may be half-way through
+                self._segment.seal()
         except BaseException as error:  # noqa: BLE001  the thread ends; everyone who waits is told why
             log.error("%s: the journal's writer stopped: %s", self.folder, error)
             with self._wake:
                 self._broken = error
                 group = group + list(self._queue)
                 self._queue.clear()
+            with self._write:
+                self._segment.abandon()
             _wake(group, error)
 
     def _next_group(self) -> list[_Pending]:
@@ -256,6 +272,7 @@ class Journal:
         with self._write:
             for one in group:
                 self._in_flight -= self._flight.pop(one.key, 0)
+            self._look_ahead()
         if refused:
             _wake(refused, JournalFull(f"{self.folder}: the disk is full and {len(refused)} replies could not be kept"))
         lost = {id(one) for one in refused}
@@ -267,9 +284,7 @@ class Journal:
         while True:
             try:
                 with self._write:
-                    offset = self._segment.append(frame)
-                    for number, one in enumerate(part):
-                        one.index(self._segment, offset, number)
+                    self._segment.append(frame, [one.row for one in part])
                 return True
             except OSError as error:
                 if error.errno not in NO_SPACE:
@@ -292,7 +307,7 @@ class Journal:
             self._begun = now
             return
         try:
-            following = self._new_segment(self._in_flight + self._reserve)
+            following = self._new_segment()
         except JournalFull as full:
             log.warning("%s; the segment goes on", full)
             self._rotate_after = now + 5.0

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from stillhouse.store.frames import Damage
 from stillhouse.store.rows import read_index, scan_segment, write_index
-from stillhouse.store.segments import PARQUET, SEGMENT, claimed, fsync_folder
+from stillhouse.store.segments import PARQUET, SEGMENT, claimed, fsync_folder, remove_abandoned
 
 
 def recover(folder: Path) -> list[Damage]:
     """Mend all unsealed segments of a folder that no living process writes. Raises OSError."""
     damage: list[Damage] = []
+    remove_abandoned(folder)
     for path in sorted(folder.glob(f"*{SEGMENT}")):
         try:
             rows = read_index(path)

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import math
 import struct
+import threading
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import orjson
-from numpy.typing import NDArray
 
 from stillhouse.records import Fault, Request, Response, content_hash
 from stillhouse.store.entries import Entry, entry_of
@@ -44,98 +45,118 @@ def raw_key(key: str) -> bytes:
     """16 bytes of a key: its 32 hex digits decoded; a text that is no such key stands for itself by its hash."""
     if len(key) == 32:
         try:
-            return bytes.fromhex(key)
+            raw = bytes.fromhex(key)
         except ValueError:
-            pass
+            raw = b""
+        if len(raw) == 16:  # fromhex passes over blanks
+            return raw
     return bytes.fromhex(content_hash("foreign key", key))
 
 
 class Names:
-    """Codes for texts that repeat, in order of first use; what comes after the last code is `other`."""
+    """Codes for texts that repeat, in order of first use; what comes after the last code is `other`. Thread-safe."""
 
-    def __init__(self, limit: int, names: tuple[str, ...] = ()) -> None:
+    def __init__(self, limit: int, names: Iterable[str] = ()) -> None:
         self._limit = limit
         self._codes = {name: code for code, name in enumerate(names)}
+        self._lock = threading.Lock()
 
     def code(self, name: str) -> int:
         name = name[:200]
         code = self._codes.get(name)
         if code is None:
-            if len(self._codes) >= self._limit - 1:
-                name = "other"
-            code = self._codes.setdefault(name, len(self._codes))
+            with self._lock:
+                if len(self._codes) >= self._limit - 1:
+                    name = "other"
+                code = self._codes.setdefault(name, len(self._codes))
         return code
 
-    def __iter__(self) -> Any:
-        return iter(self._codes)
+    def __iter__(self) -> Iterator[str]:
+        return iter(tuple(self._codes))
 
-    def __len__(self) -> int:
-        return len(self._codes)
+
+class Packer:
+    """Makes packed rows, whose frame and line are put in when they are known (`placed`).
+
+    label: a fault's kind, or a reply's finish reason as it came. Raises ValueError for an attempt above 65,535.
+    """
+
+    def __init__(self, teachers: Iterable[str] = (), labels: Iterable[str] = (), purposes: Iterable[str] = ()) -> None:
+        self.teachers, self.labels = Names(1 << 16, teachers), Names(1 << 16, labels)
+        self.purposes = Names(1 << 8, purposes)
+
+    def intent(self, request: Request, *, retry: int, purpose: str, created: float) -> bytes:
+        return self._asked(INTENT, request, retry, purpose, created, "", 0)
+
+    def fault(self, request: Request, fault: Fault, *, retry: int, purpose: str, created: float) -> bytes:
+        return self._asked(FAULT, request, retry, purpose, created, fault.kind, MAYBE_PAID * bool(fault.maybe_paid))
+
+    def _asked(
+        self, kind: int, request: Request, retry: int, purpose: str, created: float, label: str, flags: int
+    ) -> bytes:
+        return _PACK.pack(
+            raw_key(request.query), raw_key(request.prompt), raw_key(request.identity), raw_key(request.key), created,
+            _dollars(request.bound_usd), 0, 0, _u32(request.prompt_tokens), 0, _u32(request.max_tokens),
+            _attempt(request.attempt), _retry(retry), self.teachers.code(request.teacher), self.labels.code(label),
+            self.purposes.code(purpose), kind, NONE, flags,
+        )  # fmt: skip
+
+    def reply(self, response: Response, *, retry: int, purpose: str, created: float) -> bytes:
+        return _PACK.pack(
+            raw_key(response.query), raw_key(response.prompt), raw_key(response.identity), raw_key(response.key),
+            response.created or created, _dollars(response.cost_usd), 0, 0, _u32(response.prompt_tokens),
+            _u32(response.completion_tokens), _u32(response.max_tokens), _attempt(response.attempt), _retry(retry),
+            self.teachers.code(response.teacher), self.labels.code(response.finish_reason),
+            self.purposes.code(purpose), REPLY, FINISH.get(response.finish_reason, OTHER),
+            COUNTED * bool(response.counted),
+        )  # fmt: skip
+
+    def entry(self, entry: Entry) -> bytes:
+        """The row of an entry, where it stands."""
+        told: dict[str, Any] = {"retry": entry.retry, "purpose": entry.purpose, "created": entry.created}
+        if entry.kind == "reply":
+            row = self.reply(entry.response, **told)
+        elif entry.kind == "intent":
+            row = self.intent(entry.request, **told)
+        else:
+            row = self.fault(entry.request, entry.fault, **told)
+        return placed(row, entry.frame, entry.line)
+
+
+_PLACE = struct.Struct("<qI")
+_PLACE_AT = ROW.fields["frame"][1] if ROW.fields else 0
+
+
+def placed(row: bytes, frame: int, line: int) -> bytes:
+    """A packed row with the place of its record put in."""
+    return row[:_PLACE_AT] + _PLACE.pack(frame, line) + row[_PLACE_AT + _PLACE.size :]
 
 
 @dataclass(slots=True)
 class SegmentRows:
-    """Rows of one segment under way: packed bytes and the names they refer to.
+    """Rows of one segment: packed bytes, and the packer that holds the names they refer to.
 
-    end: bytes of the segment that the rows speak of. label: a fault's kind, or a reply's finish reason as it came.
+    end: bytes of the segment that the rows speak of. source: suffix of the file in which the records stand.
     """
 
+    packer: Packer = field(default_factory=Packer)
     end: int = 0
     packed: bytearray = field(default_factory=bytearray)
-    teachers: Names = field(default_factory=lambda: Names(1 << 16))
-    labels: Names = field(default_factory=lambda: Names(1 << 16))
-    purposes: Names = field(default_factory=lambda: Names(1 << 8))
     damage: list[Damage] = field(default_factory=list)
     source: str = SEGMENT
 
     def __len__(self) -> int:
         return len(self.packed) // ROW.itemsize
 
-    @property
-    def array(self) -> NDArray[Any]:
-        """A copy as a structured array of dtype ROW."""
-        return np.frombuffer(bytes(self.packed), dtype=ROW)
 
-    def intent(self, request: Request, *, retry: int, purpose: str, created: float, frame: int, line: int) -> None:
-        self._asked(INTENT, request, retry, purpose, created, frame, line, "", 0)
+def _attempt(value: int) -> int:
+    if not 0 <= value < 1 << 16:
+        raise ValueError(f"an attempt is a number from 0 to 65,535, not {value}")
+    return value
 
-    def fault(
-        self, request: Request, fault: Fault, *, retry: int, purpose: str, created: float, frame: int, line: int
-    ) -> None:
-        self._asked(FAULT, request, retry, purpose, created, frame, line, fault.kind, MAYBE_PAID * fault.maybe_paid)
 
-    def _asked(
-        self, kind: int, request: Request, retry: int, purpose: str, created: float, frame: int, line: int, label: str,
-        flags: int,
-    ) -> None:  # fmt: skip
-        self.packed += _PACK.pack(
-            raw_key(request.query), raw_key(request.prompt), raw_key(request.identity), raw_key(request.key), created,
-            _dollars(request.bound_usd), frame, line, _u32(request.prompt_tokens), 0, _u32(request.max_tokens),
-            request.attempt, min(retry, 65_535), self.teachers.code(request.teacher), self.labels.code(label),
-            self.purposes.code(purpose), kind, NONE, flags,
-        )  # fmt: skip
-
-    def reply(self, response: Response, *, retry: int, purpose: str, created: float, frame: int, line: int) -> None:
-        self.packed += _PACK.pack(
-            raw_key(response.query), raw_key(response.prompt), raw_key(response.identity), raw_key(response.key),
-            response.created or created, _dollars(response.cost_usd), frame, line, _u32(response.prompt_tokens),
-            _u32(response.completion_tokens), _u32(response.max_tokens), response.attempt, min(retry, 65_535),
-            self.teachers.code(response.teacher), self.labels.code(response.finish_reason),
-            self.purposes.code(purpose), REPLY, FINISH.get(response.finish_reason, OTHER), COUNTED * response.counted,
-        )  # fmt: skip
-
-    def add(self, entry: Entry, *, frame: int | None = None, line: int | None = None) -> None:
-        """Append the row of an entry; frame and line where it stands elsewhere than it was read."""
-        retry, purpose, created = entry.retry, entry.purpose, entry.created
-        frame = entry.frame if frame is None else frame
-        line = entry.line if line is None else line
-        if entry.kind == "reply":
-            self.reply(entry.response, retry=retry, purpose=purpose, created=created, frame=frame, line=line)
-        elif entry.kind == "intent":
-            self.intent(entry.request, retry=retry, purpose=purpose, created=created, frame=frame, line=line)
-        else:
-            told = entry.fault
-            self.fault(entry.request, told, retry=retry, purpose=purpose, created=created, frame=frame, line=line)
+def _retry(value: int) -> int:
+    return min(max(value, 0), 0xFFFF)
 
 
 def _u32(value: int) -> int:
@@ -148,7 +169,7 @@ def _dollars(value: float | None) -> float:
 
 def scan_segment(path: Path) -> SegmentRows:
     """Rows of a segment, read from the segment itself; `end` is where its last intact frame ends."""
-    rows = SegmentRows()
+    rows, name = SegmentRows(), path.name.removesuffix(SEGMENT)
     for frame in scan(path, rows.damage):
         rows.end = frame.end
         try:
@@ -158,7 +179,7 @@ def scan_segment(path: Path) -> SegmentRows:
             continue
         for number, line in enumerate(lines):
             try:
-                rows.add(entry_of(line, path.name.removesuffix(SEGMENT), frame.offset, number))
+                rows.packed += rows.packer.entry(entry_of(line, name, frame.offset, number))
             except (ValueError, KeyError, TypeError, struct.error) as error:
                 reason = f"line {number} is no record of this version: {error}"
                 rows.damage.append(Damage(path.name, frame.offset, frame.end - frame.offset, reason))
@@ -168,8 +189,8 @@ def scan_segment(path: Path) -> SegmentRows:
 def write_index(segment: Path, rows: SegmentRows) -> None:
     """Write NAME.idx beside a segment, durably and at once."""
     head = orjson.dumps({
-        "end": rows.end, "rows": len(rows), "teachers": list(rows.teachers), "labels": list(rows.labels),
-        "purposes": list(rows.purposes), "source": rows.source,
+        "end": rows.end, "rows": len(rows), "teachers": list(rows.packer.teachers),
+        "labels": list(rows.packer.labels), "purposes": list(rows.packer.purposes), "source": rows.source,
         "damage": [[d.segment, d.offset, d.length, d.reason] for d in rows.damage],
     })  # fmt: skip
     start = _MAGIC + len(head).to_bytes(4, "little") + head
@@ -193,7 +214,7 @@ def read_index(segment: Path) -> SegmentRows | None:
     length = int.from_bytes(data[4:8], "little")
     head = orjson.loads(data[8 : 8 + length])
     return SegmentRows(
-        end=head["end"], packed=bytearray(body[8 + length :]), teachers=Names(1 << 16, tuple(head["teachers"])),
-        labels=Names(1 << 16, tuple(head["labels"])), purposes=Names(1 << 8, tuple(head["purposes"])),
+        packer=Packer(head["teachers"], head["labels"], head["purposes"]), end=head["end"],
+        packed=bytearray(body[8 + length :]),
         damage=[Damage(*told) for told in head["damage"]], source=head["source"],
     )  # fmt: skip

@@ -220,9 +220,7 @@ class Run:
 
     def fingerprint(self, inputs: Iterable[Path], settings: Any = None) -> str:
         """One hash of the contents of files (and of all files of folders) and of settings (JSON values)."""
-        return content_hash(
-            "stage", canonical_json(self._fingerprints.of(inputs, self.folder)), canonical_json(settings)
-        )
+        return content_hash("stage", canonical_json(self._fingerprints.of(inputs)), canonical_json(settings))
 
     def fresh(self, stage: str, fingerprint: str) -> dict[str, Any] | None:
         """The counts of a stage that needs not be made again: same fingerprint, outputs there and as it left them."""
@@ -233,7 +231,7 @@ class Run:
         if stamp["fingerprint"] != fingerprint:
             return None
         outputs = [self.folder / name for name in stamp["outputs"]]
-        if self._fingerprints.of(outputs, self.folder) != stamp["contents"]:
+        if self._fingerprints.of(outputs) != stamp["contents"]:
             return None
         return dict(stamp["counts"])
 
@@ -242,7 +240,7 @@ class Run:
         given = list(outputs)
         stamp = {
             "fingerprint": fingerprint, "outputs": [os.path.relpath(o, self.folder) for o in given],
-            "contents": self._fingerprints.of(given, self.folder), "counts": dict(counts), "made": time.time(),
+            "contents": self._fingerprints.of(given), "counts": dict(counts), "made": time.time(),
         }  # fmt: skip
         with replaced(self._stamp(stage)) as temporary:
             temporary.write_text(json.dumps(stamp, indent=1) + "\n", encoding="utf-8")

@@ -45,6 +45,37 @@ def as_folders(folders: Path | Sequence[Path]) -> list[Path]:
     return list(seen.values())
 
 
+def create_locked(path: Path) -> int:
+    """Make a new file that is locked from the moment it has its name; returns its descriptor.
+
+    It is made under a hidden name first: whoever mends the folder in between must not take it for an abandoned one.
+    """
+    while True:
+        hidden = path.with_name(f".{path.name}.new")
+        fd = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            hidden.rename(path)
+            return fd
+        except FileNotFoundError:  # taken for abandoned before it was locked
+            os.close(fd)
+        except BaseException:
+            os.close(fd)
+            hidden.unlink(missing_ok=True)
+            raise
+
+
+def remove_abandoned(folder: Path) -> None:
+    """Remove hidden files of writers that died while they made a new file."""
+    for hidden in folder.glob(".*.new"):
+        try:
+            with claimed(hidden) as ours:
+                if ours:
+                    hidden.unlink()
+        except FileNotFoundError:  # it has its name by now
+            continue
+
+
 @contextmanager
 def claimed(path: Path) -> Iterator[bool]:
     """Whether nobody writes the segment: True holds its lock for the block, False says that its writer lives."""

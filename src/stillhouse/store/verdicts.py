@@ -7,7 +7,7 @@ but at the close: a verdict that a power cut takes is made again from the journa
 
 from __future__ import annotations
 
-import fcntl
+import logging
 import os
 import threading
 import time
@@ -23,9 +23,10 @@ import pyarrow as pa
 from stillhouse.records import Outcome, Query, Response, Verdict, canonical_json
 from stillhouse.store.entries import from_json, to_json
 from stillhouse.store.frames import Damage, FrameEncoder, scan
-from stillhouse.store.segments import as_folders, claimed, is_live, new_segment_name
+from stillhouse.store.segments import as_folders, claimed, create_locked, is_live, new_segment_name, remove_abandoned
 from stillhouse.store.tables import VERDICTS, TableWriter, conform, read_table, to_table
 
+log = logging.getLogger("stillhouse.store")
 LOG, PARQUET = ".verdicts", ".parquet"
 _FRAME_ROWS, _FRAME_SECONDS = 1024, 2.0
 _KEY = ("response", "verifier", "version", "reference")
@@ -92,8 +93,7 @@ class VerdictLog:
         folder.mkdir(parents=True, exist_ok=True)
         compact_verdicts(folder)  # what a killed process left
         self._path = folder / f"{new_segment_name(name)}{LOG}"
-        self._file = self._path.open("xb", buffering=0)
-        fcntl.flock(self._file, fcntl.LOCK_EX)
+        self._file = os.fdopen(create_locked(self._path), "wb", buffering=0)
         self._encoder = FrameEncoder(os.urandom(8))
         self._lines: list[bytes] = []
         self._flushed = time.monotonic()
@@ -144,16 +144,20 @@ class VerdictLog:
 
 
 def compact_verdicts(folder: Path) -> list[Path]:
-    """Turn every log of a folder that nobody writes into parquet; returns the files made."""
+    """Turn every log of a folder that nobody writes into parquet; returns the files made. Damage is logged."""
     made = []
+    remove_abandoned(folder)
     for path in sorted(folder.glob(f"*{LOG}")):
         with claimed(path) as ours:
             if not ours:
                 continue
             parquet = path.with_suffix(PARQUET)
+            damage: list[Damage] = []
             with TableWriter(parquet, VERDICTS) as out:
-                for row in _log_rows(path, []):
+                for row in _log_rows(path, damage):
                     out.add(row)
+            for one in damage:
+                log.warning("verdicts left out, they will be made again: %s", one)
             if not out.count:
                 parquet.unlink()
             path.unlink()
@@ -163,8 +167,13 @@ def compact_verdicts(folder: Path) -> list[Path]:
 
 def _log_rows(path: Path, damage: list[Damage]) -> Iterator[dict[str, Any]]:
     for frame in scan(path, damage):
-        for line in frame.lines():
-            yield from_json(line)
+        try:
+            rows = [from_json(line) for line in frame.lines()]
+        except ValueError as error:
+            damage.append(Damage(path.name, frame.offset, frame.end - frame.offset, str(error)))
+            continue
+        for row in rows:
+            yield {name: row[name] for name in _FIELDS if name in row}
 
 
 def load_verdicts(
@@ -173,25 +182,28 @@ def load_verdicts(
     """All verdicts of one set (or of several folders) as a table of VERDICTS; of each key the last one.
 
     Reads logs that are being written as far as they are flushed. every: keep those that were replaced, too.
+    damage: what could not be read is appended here, or logged without it.
     """
-    tables: list[tuple[str, pa.Table]] = []
-    told: list[Damage] = [] if damage is None else damage
+    tables: dict[str, pa.Table] = {}
+    told: list[Damage] = []
     for folder in as_folders(folders):
-        logs = sorted(folder.glob(f"*{LOG}")) if folder.is_dir() else []
-        for path in logs:
+        for path in sorted(folder.glob(f"*{LOG}")):
             try:
                 live, found = is_live(path), list[Damage]()
-                tables.append((path.name.removesuffix(LOG), to_table(_log_rows(path, found), VERDICTS)))
-                told += [d for d in found if not (live and d.reason == "torn tail")]
+                tables[path.name.removesuffix(LOG)] = to_table(_log_rows(path, found), VERDICTS)
             except FileNotFoundError:  # compacted while we looked: its parquet is read below
                 continue
-        names = {name for name, _ in tables}
-        for path in sorted(folder.glob(f"*{PARQUET}")) if folder.is_dir() else []:
-            if path.name.removesuffix(PARQUET) not in names:
-                tables.append((path.name, conform(read_table(path), VERDICTS)))
+            told += [d for d in found if not (live and d.reason == "torn tail")]
+        for path in sorted(folder.glob(f"*{PARQUET}")):
+            if path.name.removesuffix(PARQUET) not in tables:
+                tables[path.name.removesuffix(PARQUET)] = conform(read_table(path), VERDICTS)
+    if damage is not None:
+        damage += told
+    for one in told if damage is None else ():
+        log.warning("verdicts left out, they will be made again: %s", one)
     if not tables:
         return VERDICTS.empty_table()
-    table = pa.concat_tables([table for _, table in sorted(tables, key=lambda pair: pair[0])])
+    table = pa.concat_tables([tables[name] for name in sorted(tables)])
     return table if every else _last(table)
 
 

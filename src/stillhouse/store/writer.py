@@ -7,13 +7,13 @@ itself: the journal holds its lock around every call but `sync` and `seal`.
 from __future__ import annotations
 
 import errno
-import fcntl
 import logging
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
-from stillhouse.store.rows import SegmentRows, write_index
-from stillhouse.store.segments import SEGMENT, fsync_folder, new_segment_name
+from stillhouse.store.rows import Packer, SegmentRows, placed, write_index
+from stillhouse.store.segments import SEGMENT, create_locked, fsync_folder, new_segment_name
 
 log = logging.getLogger("stillhouse.store")
 NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
@@ -26,14 +26,13 @@ class SegmentWriter:
     end: bytes written; allocated: bytes set aside (the file's length until it is sealed).
     """
 
-    def __init__(self, folder: Path, writer: str, room: int) -> None:
+    def __init__(self, folder: Path, writer: str, room: int, packer: Packer) -> None:
         """Raises OSError (see NO_SPACE) and leaves no file behind when `room` bytes cannot be set aside."""
         self.path = folder / f"{new_segment_name(writer)}{SEGMENT}"
-        self.rows = SegmentRows()
+        self.rows = SegmentRows(packer)
         self.end = self.allocated = 0
-        self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        self._fd = create_locked(self.path)
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
             self.allocate(room)
             os.fsync(self._fd)
             fsync_folder(folder)
@@ -67,8 +66,11 @@ class SegmentWriter:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
         os.ftruncate(self._fd, self.end + room)
 
-    def append(self, frame: bytes) -> int:
-        """Write one frame to the kernel and return its offset. Raises OSError; what was written by half is undone."""
+    def append(self, frame: bytes, rows: Sequence[bytes]) -> None:
+        """Write one frame to the kernel, with the packed row of each of its lines for the index.
+
+        Raises OSError; what was written by half is undone.
+        """
         view, done = memoryview(frame), 0
         try:
             while done < len(frame):
@@ -77,13 +79,20 @@ class SegmentWriter:
             os.ftruncate(self._fd, self.allocated)  # what is set aside stays ours; the half frame in it becomes zeros
             os.pwrite(self._fd, bytes(min(done, self.room)), self.end)
             raise
-        offset, self.end = self.end, self.end + len(frame)
+        for number, row in enumerate(rows):
+            self.rows.packed += placed(row, self.end, number)
+        self.end += len(frame)
         self.allocated = max(self.allocated, self.end)
         self.rows.end = self.end
-        return offset
 
     def sync(self) -> None:
         os.fdatasync(self._fd)
+
+    def abandon(self) -> None:
+        """Let go without a seal: whoever opens the journal next mends the segment."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1  # a late write must not reach a file that got the same number
 
     def seal(self) -> None:
         """Cut the space left over, make all durable, write the index, let go. An empty segment is removed."""
@@ -98,4 +107,4 @@ class SegmentWriter:
             except OSError as error:
                 log.warning("%s: no index written (%s); it will be made again from the segment", self.path, error)
         finally:
-            os.close(self._fd)
+            self.abandon()
