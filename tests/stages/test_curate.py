@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from stillhouse.engines.local import Local
-from stillhouse.records import Part, UserMistake, query_key
+from stillhouse.records import Part
 from stillhouse.stages.curate import curate
 from stillhouse.store.run import Run
 from stillhouse.store.tables import read_rows, table_files

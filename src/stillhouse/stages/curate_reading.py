@@ -6,13 +6,13 @@ and arrays in reading order: keys, references, rules, near-duplicate bands, shin
 
 from __future__ import annotations
 
+import hashlib
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-import hashlib
-import unicodedata
 
 import numpy as np
 import pyarrow as pa
