@@ -10,7 +10,8 @@ from typing import Any
 
 from stillhouse.records import UserMistake
 from stillhouse.store.index import load_index
-from stillhouse.store.ledger import Account, audit as audit_index
+from stillhouse.store.ledger import Account
+from stillhouse.store.ledger import audit as audit_index
 from stillhouse.store.run import Run
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from stillhouse.pipeline import Outcome, Sitting, open_recipe
 from stillhouse.records import UserMistake
-from stillhouse.stats.means import forecast_total
+from stillhouse.stats.forecast import forecast_total
 from stillhouse.store.index import load_index
 from stillhouse.store.run import Run
 from stillhouse.store.segments import replaced
@@ -86,10 +86,20 @@ def make_forecast(sitting: Sitting, categories: Sequence[str], wanted: Sequence[
         if len(drawn) == len(teachers):
             sums = np.sum(drawn, axis=0)
             expected = sum(t[measure]["expected"] for t in teachers.values())
-            total[measure] = {"expected": expected, "low": float(np.quantile(sums, 0.05)), "high": float(np.quantile(sums, 0.95))}
+            total[measure] = {
+                "expected": expected,
+                "low": float(np.quantile(sums, 0.05)),
+                "high": float(np.quantile(sums, 0.95)),
+            }
     hours = [t["hours"]["expected"] for t in teachers.values() if t["hours"]]
     total["hours"] = max(hours) if hours else None
-    return {"queries": len(categories), "pilot": len(wanted), "teachers": teachers, "total": total, "budget": _budget(sitting)}
+    return {
+        "queries": len(categories),
+        "pilot": len(wanted),
+        "teachers": teachers,
+        "total": total,
+        "budget": _budget(sitting),
+    }
 
 
 def _values(mine: Any, wanted: Sequence[int]) -> dict[str, NDArray[Any] | None]:
@@ -148,5 +158,7 @@ def told(forecast: Mapping[str, Any]) -> list[str]:
             f"{span(made.get('verified'), '{:,.0f}')} verified rows"
         )
         if isinstance(made.get("hours"), dict):
-            lines.append(f"    {span(made['hours'], '{:.2f}')} hours at the pilot's {made['tokens_per_second']:,.0f} tokens/s")
+            lines.append(
+                f"    {span(made['hours'], '{:.2f}')} hours at the pilot's {made['tokens_per_second']:,.0f} tokens/s"
+            )
     return lines
