@@ -176,6 +176,7 @@ def _sit(made: Recipe, folder: Path, out: Path, *, engine: str | None, quiet: bo
     parts = recipes.parts(made, folder)
     with Run(out) as run:
         teller = Teller(quiet=quiet)
+        made = recipes.with_versions(made, parts, run.recipe)
         diff = run.freeze(recipes.frozen(made, folder))
         if diff:
             teller.say(f"the recipe changed since this folder was last run:\n{diff}")

@@ -411,6 +411,16 @@ def told(part: Part | TeacherSpec) -> Any:
     return json.loads(json.dumps(asdict(part), default=str, sort_keys=True))
 
 
+def with_versions(recipe: Recipe, found: Parts, former: Path) -> Recipe:
+    """The recipe with every verifier's version frozen: as the run's recipe has it, else today's."""
+    today = {name: str(part.build().version) for name, part in found.verifiers.items()}
+    held: dict[str, str] = {}
+    if former.exists():
+        held = parse_recipe(former.read_text(encoding="utf-8"), str(former), former.parent).verify.versions
+    versions = {name: held.get(name, version) for name, version in today.items()} | recipe.verify.versions
+    return recipe.model_copy(update={"verify": recipe.verify.model_copy(update={"versions": versions})})
+
+
 def frozen(recipe: Recipe, folder: Path) -> str:
     """The recipe as a run keeps it: every default filled in, paths absolute, so that the folder says all."""
     value = recipe.model_dump(mode="json", by_alias=True)
