@@ -156,7 +156,7 @@ class Sitting:
         return counts, [self.run.filters]
 
     def _export(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[Path]]:
-        counts = export(self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer, **options)
+        counts = export(self.run, teachers=self.parts.teachers, name=self.recipe.name, **options)
         return counts, [self.run.datasets]
 
     def _compare(self) -> tuple[dict[str, Any], list[Path]]:

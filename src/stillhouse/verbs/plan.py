@@ -81,10 +81,10 @@ def make_forecast(sitting: Sitting, categories: Sequence[str], wanted: Sequence[
         made["verified_yield"] = _scaled(made["verified"], 1 / len(categories))
         made |= _hours(sitting.run, spec.name, made["tokens"])
         teachers[spec.name] = made
-    total = {}
-    for measure, drawn in draws.items():
-        if len(drawn) == len(teachers):
-            sums = np.sum(drawn, axis=0)
+    total: dict[str, Any] = {}
+    for measure, each in draws.items():
+        if len(each) == len(teachers):
+            sums = np.sum(each, axis=0)
             expected = sum(t[measure]["expected"] for t in teachers.values())
             total[measure] = {
                 "expected": expected,
