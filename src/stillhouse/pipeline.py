@@ -19,7 +19,7 @@ from stillhouse.engines.engine import Engine, make_engine
 from stillhouse.progress import Teller
 from stillhouse.records import UserMistake
 from stillhouse.settings import Recipe
-from stillhouse.stages.compare import compare, compare_datasets
+from stillhouse.stages.compare import compare
 from stillhouse.stages.curate import curate
 from stillhouse.stages.distill import distill
 from stillhouse.stages.export import export
@@ -256,6 +256,8 @@ def run_stage(folder: Path, stage: str, *, quiet: bool = False, **options: Any) 
 
 def compare_existing(datasets: list[Path], out: Path | None, *, quiet: bool = False) -> Outcome:
     """`stillhouse compare A B ... --out DIR`: report.json and report.html of datasets that exist already."""
+    from stillhouse.stages.compare import compare_datasets
+
     if len(datasets) < 2:
         raise UserMistake("compare takes a run folder, or two datasets and more")
     folder = out or Path("runs") / "-".join(d.stem for d in datasets)
