@@ -13,7 +13,7 @@ from stillhouse.records import Fault, Request, Response
 from stillhouse.store import writer
 from stillhouse.store.frames import Damage
 from stillhouse.store.journal import Journal, load_index, read_entries, read_responses
-from stillhouse.store.rows import FAULT, INTENT, REPLY
+from stillhouse.store.rows import FAULT, INTENT, REPLY, SegmentRows
 from stillhouse.store.segments import SEGMENT
 
 Ask, Answer, Fill = Callable[..., Request], Callable[..., Response], Callable[..., list[Response]]
@@ -146,30 +146,38 @@ def test_a_cancelled_waiter_loses_nothing(tmp_path: Path, ask: Ask, answer: Answ
 
 
 def test_segments_are_sealed_by_size_each_with_its_index(tmp_path: Path, fill: Fill) -> None:
-    async def write() -> list[str]:
-        with Journal(tmp_path, seal_bytes=1000) as journal:
+    async def write() -> None:
+        with Journal(tmp_path / "small", seal_bytes=1000) as journal:
             for response in expected:
                 await journal.reply(response, retry=0)  # one by one: a seal comes between two groups
-        return sorted(p.name for p in tmp_path.iterdir())
 
     expected = fill(tmp_path / "other", range(20))
-    names = asyncio.run(write())
+    asyncio.run(write())
+    names = sorted(p.name for p in (tmp_path / "small").iterdir())
     segments = [n for n in names if n.endswith(SEGMENT)]
     assert len(segments) > 3
     assert [n for n in names if n.endswith(".idx")] == [n.replace(SEGMENT, ".idx") for n in segments]
-    index = load_index(tmp_path)
+    index = load_index(tmp_path / "small")
     assert list(read_responses(index, index.rows())) == expected
     assert not any(s.live for s in index.segments)
 
 
-def test_a_segment_is_sealed_by_age_though_nothing_more_is_written(tmp_path: Path, ask: Ask, answer: Answer) -> None:
+def test_a_segment_is_sealed_by_age_though_nothing_more_is_written(
+    tmp_path: Path, ask: Ask, answer: Answer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sealed, real = threading.Event(), writer.write_index
+
+    def write_index(path: Path, rows: SegmentRows) -> None:
+        real(path, rows)
+        sealed.set()
+
+    monkeypatch.setattr(writer, "write_index", write_index)
+
     async def write() -> None:
         with Journal(tmp_path, seal_seconds=0.05) as journal:
             await journal.reply(answer(ask(1)), retry=0)
-            async with asyncio.timeout(10):
-                while not list(tmp_path.glob("*.idx")):
-                    await asyncio.sleep(0.01)
-            assert [s.live for s in load_index(tmp_path).segments] == [False, True]
+            assert await asyncio.to_thread(sealed.wait, 10)
+            assert not load_index(tmp_path).segments[0].live
 
     asyncio.run(write())
 
@@ -236,7 +244,7 @@ def test_readers_beside_a_writer_see_only_whole_records_and_never_fewer(
                 assert sum(1 for _ in read_entries(tmp_path, damage=damage)) >= len(index)
                 assert damage == []
                 looks.append(seen)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  a thread's assertion is told by the test
             errors.append(error)
 
     async def write() -> None:

@@ -135,7 +135,7 @@ def test_row_groups_stay_small_by_rows_and_by_bytes(tmp_path: Path, monkeypatch:
         for _ in range(4):
             out.add(GOOD | {"reason": "x" * 600})
     metadata = pq.read_metadata(tmp_path / "t.parquet")
-    assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [10, 10, 6, 2, 1]
+    assert [metadata.row_group(n).num_rows for n in range(metadata.num_row_groups)] == [10, 10, 7, 2]
     assert out.count == 29
 
 

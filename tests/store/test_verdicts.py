@@ -1,4 +1,4 @@
-"""Claims about the verdict log: the last verdict of a key stands, sets stay apart, a kill costs only what can be made again."""
+"""Claims about the verdict log: the last verdict of a key stands, sets stay apart, a kill costs little."""
 
 import os
 import signal

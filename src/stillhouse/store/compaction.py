@@ -1,7 +1,7 @@
 """Sealed segments to parquet: verified by reading back and comparing before a segment may be removed.
 
-In: sealed segments of a journal folder. Out: NAME.replies.parquet beside each (compacted.py). Segments stay unless their
-removal is asked for; then the index says that the parquet stands for them.
+In: sealed segments of a journal folder. Out: NAME.replies.parquet beside each (compacted.py). Segments stay
+unless their removal is asked for; then the index says that the parquet stands for them.
 """
 
 from __future__ import annotations
