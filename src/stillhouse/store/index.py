@@ -119,25 +119,23 @@ class Index:
     ) -> Array:
         """State of one identity over prompt keys: int64 (len(prompts), attempts), the row of the valid reply or -1.
 
-        prompts: S16, ascending and distinct (`raw_keys`). limit: the max_tokens that would be asked now; a reply that
-        was truncated or stopped under a lower limit is then no answer. Of several replies a finished one is taken
-        before a stopped or truncated one, then the one of the higher limit, then the earlier.
+        Column c is attempt c + 1. prompts: S16, ascending and distinct (`raw_keys`). limit: the max_tokens that would
+        be asked now, one or one per prompt; a reply truncated or stopped under a lower limit is then no answer. Of
+        several replies a finished one is taken before a stopped or truncated one, then the higher limit, the earlier.
         """
         out = np.full((len(prompts), attempts), -1, dtype=np.int64)
         rows = self.replies(identity)
-        rows = rows[self.attempt[rows] < attempts]
-        if limit is not None and np.ndim(limit) == 0:
-            rows = rows[~self.unfinished(rows) | (self.max_tokens[rows] >= limit)]
-        if not len(rows) or not len(prompts):
-            return out
+        rows = rows[(self.attempt[rows] >= 1) & (self.attempt[rows] <= attempts)]
         position = find_sorted(prompts, self.prompt[rows])
         rows, position = rows[position >= 0], position[position >= 0]
-        if limit is not None and np.ndim(limit) == 1:
-            enough = ~self.unfinished(rows) | (self.max_tokens[rows] >= np.asarray(limit)[position])
+        if limit is not None:
+            wanted = np.broadcast_to(np.asarray(limit), (len(prompts),))[position]
+            enough = ~self.unfinished(rows) | (self.max_tokens[rows] >= wanted)
             rows, position = rows[enough], position[enough]
-        cell = position * attempts + self.attempt[rows]
-        order, first = self._best(cell, rows)
-        out.reshape(-1)[cell[order][first]] = rows[order][first]
+        if len(rows):
+            cell = position * attempts + self.attempt[rows] - 1
+            order, first = self._best(cell, rows)
+            out.reshape(-1)[cell[order][first]] = rows[order][first]
         return out
 
     def find(self, keys: Sequence[str] | Array, *, limit: int | None = None) -> Array:
