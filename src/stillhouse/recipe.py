@@ -212,7 +212,9 @@ def _path(path: str, folder: Path) -> str:
 
 
 def _source(entry: QueriesSettings, folder: Path) -> Part:
-    own: dict[str, Any] = {k: v for k, v in {"category": entry.category, "source": entry.source, "limit": entry.limit}.items() if v}
+    own: dict[str, Any] = {
+        k: v for k, v in {"category": entry.category, "source": entry.source, "limit": entry.limit}.items() if v
+    }
     if entry.part is not None:
         return Part(entry.part, entry.settings)
     if entry.path is not None:
@@ -407,6 +409,16 @@ def _given(entry: EndpointSettings, names: tuple[str, ...]) -> dict[str, Any]:
 def told(part: Part | TeacherSpec) -> Any:
     """A part as JSON, for fingerprints."""
     return json.loads(json.dumps(asdict(part), default=str, sort_keys=True))
+
+
+def with_versions(recipe: Recipe, found: Parts, former: Path) -> Recipe:
+    """The recipe with every verifier's version frozen: as the run's recipe has it, else today's."""
+    today = {name: str(part.build().version) for name, part in found.verifiers.items()}
+    held: dict[str, str] = {}
+    if former.exists():
+        held = parse_recipe(former.read_text(encoding="utf-8"), str(former), former.parent).verify.versions
+    versions = {name: held.get(name, version) for name, version in today.items()} | recipe.verify.versions
+    return recipe.model_copy(update={"verify": recipe.verify.model_copy(update={"versions": versions})})
 
 
 def frozen(recipe: Recipe, folder: Path) -> str:

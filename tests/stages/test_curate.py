@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from stillhouse.engines.local import Local
-from stillhouse.records import Part, UserMistake, query_key
+from stillhouse.records import Part
 from stillhouse.stages.curate import curate
 from stillhouse.store.run import Run
 from stillhouse.store.tables import read_rows, table_files
@@ -32,7 +28,9 @@ def rows(*given: dict[str, Any], source: str = "rows", category: str = "math") -
     return Part("curate_parts:Rows", {"rows": list(given), "source": source, "category": category})
 
 
-def curated(folder: Path, sources: list[Part], *, workers: int = 1, **settings: Any) -> tuple[dict[str, Any], dict, dict]:
+def curated(
+    folder: Path, sources: list[Part], *, workers: int = 1, **settings: Any
+) -> tuple[dict[str, Any], dict, dict]:
     settings = {"filters": FILTERS, "verifiers": {"math": Part("curate_parts:Whole")}} | settings
     with Run(folder) as run, Local(workers) as engine:
         counts = curate(run, sources=sources, engine=engine, **settings)

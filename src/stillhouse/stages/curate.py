@@ -151,7 +151,9 @@ def _write(
     return list(engine.imap(task, ranges))
 
 
-def _counts(rows: int, written: Sequence[Written], found: Mapping[str, Any], benchmarks: Sequence[str]) -> dict[str, Any]:
+def _counts(
+    rows: int, written: Sequence[Written], found: Mapping[str, Any], benchmarks: Sequence[str]
+) -> dict[str, Any]:
     every: Counter[tuple[str, str, str]] = sum((w.counts for w in written), Counter())
     rules: Counter[str] = Counter()
     tallies: dict[str, dict[str, Counter[str]]] = {"sources": {}, "categories": {}}
@@ -212,5 +214,3 @@ def _contamination(written: Sequence[Written], benchmarks: Sequence[tuple[str, s
                 "item_text": text[:500],
             })  # fmt: skip
     return {"benchmarks": out, "hits_told_each": HITS_TOLD}
-
-

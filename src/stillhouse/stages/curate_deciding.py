@@ -84,7 +84,12 @@ class _Duplicates:
             chosen = np.flatnonzero((high >= np.uint64(low_end)) & (high <= np.uint64(high_end)) & _in_question(own))
             for column, values in zip(
                 columns,
-                (high[chosen], np.load(folder / "low.npy")[chosen], start + chosen, np.load(folder / "reference.npy")[chosen]),
+                (
+                    high[chosen],
+                    np.load(folder / "low.npy")[chosen],
+                    start + chosen,
+                    np.load(folder / "reference.npy")[chosen],
+                ),
                 strict=True,
             ):
                 column.append(values)

@@ -6,13 +6,13 @@ and arrays in reading order: keys, references, rules, near-duplicate bands, shin
 
 from __future__ import annotations
 
+import hashlib
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-import hashlib
-import unicodedata
 
 import numpy as np
 import pyarrow as pa
@@ -197,7 +197,9 @@ def text_array(texts: Sequence[str]) -> pa.Array:
     try:
         return pa.array(texts, pa.large_string())
     except UnicodeEncodeError:
-        return pa.array([t.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for t in texts], pa.large_string())
+        return pa.array(
+            [t.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for t in texts], pa.large_string()
+        )
 
 
 def queries_table(block: Sequence[Query]) -> pa.Table:
@@ -223,11 +225,15 @@ def _by_columns(block: Sequence[Query]) -> pa.Table:
     }  # fmt: skip
     for name in ("test_case", "instruction_constrain", "extra"):
         values = [getattr(query, name) for query in block]
-        rows = (query_to_row(query)[name] if value is not None else None for query, value in zip(block, values, strict=True))
+        rows = (
+            query_to_row(query)[name] if value is not None else None for query, value in zip(block, values, strict=True)
+        )
         plain[name] = list(rows)
     columns = {name: pa.array(values, pa.string()) for name, values in plain.items()}
     columns["messages"] = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), struct)
-    return pa.Table.from_arrays([columns[name].cast(QUERIES.field(name).type) for name in QUERIES.names], schema=QUERIES)
+    return pa.Table.from_arrays(
+        [columns[name].cast(QUERIES.field(name).type) for name in QUERIES.names], schema=QUERIES
+    )
 
 
 def _keys(block: Sequence[Query]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:

@@ -73,7 +73,8 @@ class WriteGroup:
         state = np.load(self.state, mmap_mode="r")[rows]
         stands = np.flatnonzero(state == 0)
         outcome = Written(
-            str(self.folder / f"kept-{group.number:05d}.parquet"), str(self.folder / f"rejected-{group.number:05d}.parquet")
+            str(self.folder / f"kept-{group.number:05d}.parquet"),
+            str(self.folder / f"rejected-{group.number:05d}.parquet"),
         )
         kept = table.take(stands)
         checked = self._check(kept)
@@ -190,7 +191,12 @@ class WriteGroup:
                 yield folder, start, places
 
     def _from_flags(
-        self, rows: NDArray[np.int64], state: NDArray[np.uint8], rule: list[str], reason: list[str], match: list[str | None]
+        self,
+        rows: NDArray[np.int64],
+        state: NDArray[np.uint8],
+        rule: list[str],
+        reason: list[str],
+        match: list[str | None],
     ) -> None:
         chosen = np.flatnonzero((state == NO_TEXT) | (state == NO_REFERENCE) | (state == FILTERED))
         for folder, start, places in self._by_shard(rows[chosen]):
@@ -198,7 +204,11 @@ class WriteGroup:
             at = {ordinal: i for i, ordinal in enumerate(flags["ordinal"])}
             for place in chosen[places].tolist():
                 i = at[int(rows[place]) - start]
-                rule[place], reason[place], match[place] = flags["rule"][i], flags["reason"][i], flags["match"][i] or None
+                rule[place], reason[place], match[place] = (
+                    flags["rule"][i],
+                    flags["reason"][i],
+                    flags["match"][i] or None,
+                )
 
     def _from_rows(
         self, rows: NDArray[np.int64], state: NDArray[np.uint8], reason: list[str], match: list[str | None],
@@ -220,10 +230,14 @@ class WriteGroup:
                 if state[place] == CONFLICT:
                     match[place] = other["ground_truth"][:MATCH_CHARACTERS]
                     mine = own[place].as_py()
-                    reason[place] = f"reference {_short(mine)} here, {_short(other['ground_truth'])} at {other['origin']}"
+                    reason[place] = (
+                        f"reference {_short(mine)} here, {_short(other['ground_truth'])} at {other['origin']}"
+                    )
                 else:
                     match[place] = other["query"][:MATCH_CHARACTERS]
-                    reason[place] = f"{'the same' if state[place] == DUPLICATE else 'nearly the same'} as {other['origin']}"
+                    reason[place] = (
+                        f"{'the same' if state[place] == DUPLICATE else 'nearly the same'} as {other['origin']}"
+                    )
 
     def _from_hits(
         self, rows: NDArray[np.int64], state: NDArray[np.uint8], rule: list[str], reason: list[str],
@@ -270,5 +284,3 @@ def _count(counts: Counter[tuple[str, str, str]], table: pa.Table, rules: Sequen
     grouped = named.group_by(["source", "category", "rule"]).aggregate([([], "count_all")]).to_pylist()
     for row in grouped:
         counts[row["source"], row["category"], row["rule"]] += row["count_all"]
-
-
