@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from stillhouse.engines.engine import Engine, make_engine
 from stillhouse.progress import Teller
 from stillhouse.records import UserMistake
 from stillhouse.settings import Recipe
-from stillhouse.stages.compare import compare, compare_datasets
+from stillhouse.stages.compare import compare
 from stillhouse.stages.curate import curate
 from stillhouse.stages.distill import distill
 from stillhouse.stages.export import export
@@ -124,14 +124,19 @@ class Sitting:
         )  # fmt: skip
         return counts, [self.run.queries]
 
-    def _distill(self) -> tuple[dict[str, Any], list[Path]]:
+    def pilot(self, wanted: Sequence[int]) -> None:
+        """Distill the queries at these positions only; the run goes on from their replies."""
+        counts, _ = self._distill(wanted)
+        self.outcome.stages["pilot"] = counts
+
+    def _distill(self, wanted: Sequence[int] | None = None) -> tuple[dict[str, Any], list[Path]]:
         parts, settings = self.parts, self.recipe.distill
         with self.teller.live() as watch:
             done = distill(
                 self.run, teachers=parts.teachers, judges=parts.judges, verifiers=parts.verifiers,
                 versions=self.recipe.verify.versions, attempts=settings.attempts,
                 truncated_attempts=settings.truncated_attempts, retries=settings.retries,
-                budget_usd=settings.budget_usd, workers=settings.workers, watch=watch,
+                budget_usd=settings.budget_usd, workers=settings.workers, watch=watch, wanted=wanted,
             )  # fmt: skip
         self.outcome.waits += [f"{name}: {n} pairs: {why}" for name, w in done.waits.items() for why, n in w.items()]
         if done.outcome != "done":
@@ -151,7 +156,7 @@ class Sitting:
         return counts, [self.run.filters]
 
     def _export(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[Path]]:
-        counts = export(self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer, **options)
+        counts = export(self.run, teachers=self.parts.teachers, name=self.recipe.name, **options)
         return counts, [self.run.datasets]
 
     def _compare(self) -> tuple[dict[str, Any], list[Path]]:
@@ -171,6 +176,7 @@ def _sit(made: Recipe, folder: Path, out: Path, *, engine: str | None, quiet: bo
     parts = recipes.parts(made, folder)
     with Run(out) as run:
         teller = Teller(quiet=quiet)
+        made = recipes.with_versions(made, parts, run.recipe)
         diff = run.freeze(recipes.frozen(made, folder))
         if diff:
             teller.say(f"the recipe changed since this folder was last run:\n{diff}")
@@ -190,6 +196,15 @@ def _tell_end(run: Run, outcome: Outcome, teller: Teller) -> None:
     if run.report_html.exists() and "report" in outcome.stages:
         outcome.report = str(run.report_html)
         outcome.told.append(f"report: {run.report_html}")
+
+
+@contextlib.contextmanager
+def open_recipe(path: Path, out: Path | None, *, quiet: bool = False) -> Iterator[Sitting]:
+    """A recipe's run folder, opened for stages one by one; out: the folder, default runs/NAME."""
+    made = recipes.load_recipe(path)
+    recipes.refuse_unverifiable(made)
+    with _sit(made, path.parent, out or Path("runs") / made.name, engine=None, quiet=quiet) as sitting:
+        yield sitting
 
 
 def run_recipe(
@@ -241,6 +256,8 @@ def run_stage(folder: Path, stage: str, *, quiet: bool = False, **options: Any) 
 
 def compare_existing(datasets: list[Path], out: Path | None, *, quiet: bool = False) -> Outcome:
     """`stillhouse compare A B ... --out DIR`: report.json and report.html of datasets that exist already."""
+    from stillhouse.stages.compare import compare_datasets
+
     if len(datasets) < 2:
         raise UserMistake("compare takes a run folder, or two datasets and more")
     folder = out or Path("runs") / "-".join(d.stem for d in datasets)

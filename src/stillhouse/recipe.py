@@ -58,7 +58,7 @@ def parse_recipe(text: str, name: str = "recipe.yaml", folder: Path = Path()) ->
         mark = error.problem_mark or error.context_mark
         where = caret(text, name, mark.line, mark.column) if mark else name
         raise UserMistake(f"{where}\n  not YAML: {error.problem or error.context}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise UserMistake(f"{name}: not YAML: {error}") from None
     problems = [
         f"{caret(text, name, key.start_mark.line, key.start_mark.column)}\n  {key.value} stands twice: keep one"
@@ -79,16 +79,29 @@ def parse_recipe(text: str, name: str = "recipe.yaml", folder: Path = Path()) ->
 
 
 def _sound_rest(value: Any, error: ValidationError) -> Recipe | None:
-    """The recipe without its unsound top-level keys, so that mistakes across settings are told in the same go."""
-    unsound = {item["loc"][0] for item in error.errors() if item["loc"]}
+    """The recipe with stand-ins for what is unsound, so that mistakes across settings are told in the same go."""
     if not isinstance(value, dict):
         return None
-    rest = {"name": "unnamed", "queries": [{"demo": True}], "teachers": [{"name": "unnamed", "profile": "embedded"}]}
-    rest |= {key: part for key, part in value.items() if key not in unsound}
+    queries, teachers = value.get("queries"), value.get("teachers")
+    rest: dict[str, Any] = {"name": "unnamed"} | value
+    rest["queries"] = list(queries) if isinstance(queries, list) and queries else [{"demo": True}]
+    rest["teachers"] = list(teachers) if isinstance(teachers, list) and teachers else [_stand_in(0)]
+    for item in error.errors():
+        loc = item["loc"]
+        if loc[:1] == ("name",):
+            rest["name"] = "unnamed"
+        elif len(loc) > 1 and loc[0] in ("queries", "teachers") and isinstance(loc[1], int):
+            rest[str(loc[0])][loc[1]] = _stand_in(loc[1]) if loc[0] == "teachers" else {"demo": True}
+        elif loc and loc[0] not in ("queries", "teachers"):
+            rest.pop(str(loc[0]), None)
     try:
         return Recipe.model_validate(rest)
     except ValidationError:
         return None
+
+
+def _stand_in(number: int) -> dict[str, Any]:
+    return {"name": f"unsound-{number}", "profile": "embedded"}
 
 
 def _files(path: str, folder: Path) -> list[Path]:
@@ -212,7 +225,9 @@ def _path(path: str, folder: Path) -> str:
 
 
 def _source(entry: QueriesSettings, folder: Path) -> Part:
-    own: dict[str, Any] = {k: v for k, v in {"category": entry.category, "source": entry.source, "limit": entry.limit}.items() if v}
+    own: dict[str, Any] = {
+        k: v for k, v in {"category": entry.category, "source": entry.source, "limit": entry.limit}.items() if v
+    }
     if entry.part is not None:
         return Part(entry.part, entry.settings)
     if entry.path is not None:
@@ -334,6 +349,18 @@ ENDPOINT_FIELDS = (
 TEACHER_FIELDS = ("system_prompt", "suffixes", "examples", "thinking", "stream", "early_stop", "seed")
 
 
+EMBEDDED_FIELDS = frozenset({
+    "name", "temperature", "top_p", "top_k", "min_p", "max_tokens", "timeout", "system_prompt", "suffixes", "examples",
+    "thinking", "stream", "early_stop", "seed", "terms", "price",
+})  # fmt: skip
+EMBEDDED_JUDGE: dict[str, Any] = {"system_prompt": None, "suffixes": {}, "temperature": 0.0}
+
+
+def _embedded(settings: dict[str, Any]) -> dict[str, Any]:
+    """Of a teacher's settings those that the embedded one has: it is one model, and needs no address."""
+    return {name: value for name, value in settings.items() if name in EMBEDDED_FIELDS}
+
+
 def _endpoint_spec(name: str, entry: JudgeSettings) -> TeacherSpec:
     settings = _given(entry, ENDPOINT_FIELDS) | {"name": name}
     if entry.price is not None:
@@ -341,7 +368,7 @@ def _endpoint_spec(name: str, entry: JudgeSettings) -> TeacherSpec:
     if entry.part is not None:
         part = Part(entry.part, settings)
     elif entry.profile == "embedded":
-        part = Part("stillhouse.teachers.embedded:Embedded", settings | {"profile": "judge"})
+        part = Part("stillhouse.teachers.embedded:Embedded", _embedded(settings) | EMBEDDED_JUDGE)
     else:
         part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": "judge"})
     return _spec(name, entry, part, find_profile("judge"), entry.max_tokens or 1024)
@@ -361,7 +388,9 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
     elif entry.profile == "embedded":
         if entry.examples == "demo":
             settings["examples"] = demo_examples()
-        part = Part("stillhouse.teachers.embedded:Embedded", settings | {"max_tokens": limit} | entry.settings)
+        part = Part(
+            "stillhouse.teachers.embedded:Embedded", _embedded(settings) | {"max_tokens": limit} | entry.settings
+        )
     elif entry.profile == "recorded":
         keep = {"name": entry.name, "path": _path(entry.path or "", folder)}
         keep |= {k: v for k, v in settings.items() if k in ("model", "thinking", "terms")}
@@ -407,6 +436,16 @@ def _given(entry: EndpointSettings, names: tuple[str, ...]) -> dict[str, Any]:
 def told(part: Part | TeacherSpec) -> Any:
     """A part as JSON, for fingerprints."""
     return json.loads(json.dumps(asdict(part), default=str, sort_keys=True))
+
+
+def with_versions(recipe: Recipe, found: Parts, former: Path) -> Recipe:
+    """The recipe with every verifier's version frozen: as the run's recipe has it, else today's."""
+    today = {name: str(part.build().version) for name, part in found.verifiers.items()}
+    held: dict[str, str] = {}
+    if former.exists():
+        held = parse_recipe(former.read_text(encoding="utf-8"), str(former), former.parent).verify.versions
+    versions = {name: held.get(name, version) for name, version in today.items()} | recipe.verify.versions
+    return recipe.model_copy(update={"verify": recipe.verify.model_copy(update={"versions": versions})})
 
 
 def frozen(recipe: Recipe, folder: Path) -> str:

@@ -10,7 +10,8 @@ from typing import Any
 
 from stillhouse.records import UserMistake
 from stillhouse.store.index import load_index
-from stillhouse.store.ledger import Account, audit as audit_index
+from stillhouse.store.ledger import Account
+from stillhouse.store.ledger import audit as audit_index
 from stillhouse.store.run import Run
 
 
@@ -34,8 +35,9 @@ def audit(folder: Path, *, verifiers: bool = False) -> tuple[dict[str, Any], lis
 
 def _told(name: str, account: Account) -> list[str]:
     return [
-        f"  {name}: asked {account.asked}, paid {account.paid} (${account.paid_usd:.4f}), truncated {account.truncated}, "
-        f"stopped {account.stopped}, faults {account.faults} (maybe paid {account.maybe_paid}), "
+        f"  {name}: asked {account.asked}, paid {account.paid} (${account.paid_usd:.4f}), "
+        f"truncated {account.truncated}, stopped {account.stopped}, "
+        f"faults {account.faults} (maybe paid {account.maybe_paid}), "
         f"in flight {account.in_flight}, in doubt {account.in_doubt} (${account.in_doubt_usd:.4f} at most), "
         f"reasked {account.reasked}, paid twice {account.paid_twice} (${account.paid_twice_usd:.4f})"
     ]
