@@ -114,7 +114,8 @@ def split_words(texts: pa.Array) -> Words:
         data, offsets = text_bytes(pc.utf8_normalize(texts, form="NFKC"))
     classes, folds = _tables()
     words = _count_words(data, offsets, classes)
-    return Words(*_hash_words(data, offsets, classes, folds, _number_words(), words), data)
+    hashes, firsts, starts, ends, numbers = _hash_words(data, offsets, classes, folds, _number_words(), words)
+    return Words(hashes, firsts, starts, ends, numbers, data)
 
 
 def text_bytes(texts: pa.Array) -> tuple[NDArray[np.uint8], I64]:
@@ -166,7 +167,7 @@ def _number_words() -> U64:
     return np.sort(hashes)
 
 
-@numba.njit("Tuple((u4, i8))(u1[::1], i8, i8)", cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit("Tuple((u4, i8))(u1[::1], i8, i8)", cache=True, nogil=True)
 def _decode(data, at, end):  # type: ignore[no-untyped-def]  # compiled
     """Code point at a byte, and where the next one starts; what is no UTF-8 decodes to U+FFFD, a byte at a time."""
     first = data[at]
@@ -184,14 +185,14 @@ def _decode(data, at, end):  # type: ignore[no-untyped-def]  # compiled
     return code, at + length
 
 
-@numba.njit("u1(u1[::1], u4)", cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit("u1(u1[::1], u4)", cache=True, nogil=True)
 def _class(classes, code):  # type: ignore[no-untyped-def]  # compiled
     if code < 0x20000:
         return classes[code]
     return np.uint8(3) if code < 0x40000 else np.uint8(0)
 
 
-@numba.njit("i8(u1[::1], i8[::1], u1[::1])", cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit("i8(u1[::1], i8[::1], u1[::1])", cache=True, nogil=True)
 def _count_words(data, offsets, classes):  # type: ignore[no-untyped-def]  # compiled
     count = 0
     for row in range(len(offsets) - 1):
@@ -211,7 +212,7 @@ def _count_words(data, offsets, classes):  # type: ignore[no-untyped-def]  # com
     return count
 
 
-@numba.njit("u8(u8)", cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@numba.njit("u8(u8)", cache=True, nogil=True, inline="always")
 def mix(value):  # type: ignore[no-untyped-def]  # compiled
     """Spread 64 bits over 64 bits, one to one (the finaliser of MurmurHash3)."""
     value ^= value >> np.uint64(33)
@@ -221,7 +222,7 @@ def mix(value):  # type: ignore[no-untyped-def]  # compiled
     return value ^ (value >> np.uint64(33))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _hash_words(data, offsets, classes, folds, number_words, words):  # type: ignore[no-untyped-def]  # compiled
     rows = len(offsets) - 1
     hashes, starts, ends = np.empty(words, np.uint64), np.empty(words, np.int64), np.empty(words, np.int64)

@@ -6,6 +6,7 @@ and arrays in reading order: keys, references, rules, near-duplicate bands, shin
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,7 +59,7 @@ class Judging:
 
 @dataclass(frozen=True, slots=True)
 class ReadPiece:
-    """Callable of the engine: reads one piece into shards, unless it was read before; returns (folder, rows) of each."""
+    """Callable of the engine: reads a piece into shards, unless that was done; returns (folder, rows) of each."""
 
     judging: Judging
 
@@ -125,8 +126,8 @@ class _Judge:
 
     def _row(self, query: Query) -> tuple[int, tuple[str, str, str] | None]:
         if not query.text.strip():
-            problem = str((query.extra or {}).get("problem") or "the row has no text")
-            return NO_TEXT, ("no_text", problem, "")
+            problem = (query.extra or {}).get("problem") or "the row has no text"
+            return NO_TEXT, ("no_text", str(problem), "")
         if query.ground_truth is None and query.test_case is None and query.instruction_constrain is None:
             verdict = self._check(query)
             if verdict is not None and verdict.rule == "no_reference":
@@ -173,7 +174,7 @@ class _Judge:
             np.save(shard / "bands.npy", np.concatenate(bands, axis=1))
             np.save(shard / "shingles.npy", np.concatenate(shingles))
             np.save(shard / "offsets.npy", np.cumsum(np.concatenate(lengths)))
-        _write_rows(shard / "hits.parquet", HITS, hits)
+        write_hits(shard / "hits.parquet", hits)
 
     def _hits(
         self, block: Sequence[Query], texts: list[str], array: pa.Array, start: int
@@ -251,12 +252,15 @@ def _reference(query: Query) -> int:
     if text.startswith("\\boxed{") and text.endswith("}"):
         text = text[7:-1].strip()
     if len(text) < 40 and text[-1:].isdigit():
-        try:
+        with contextlib.suppress(ValueError, ZeroDivisionError):
             text = str(Fraction(text.replace(" ", "")))
-        except (ValueError, ZeroDivisionError):
-            pass
     digest = hashlib.blake2b(text.casefold().encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little") or 1
+
+
+def write_hits(path: Path, hits: Sequence[tuple[int, int, str, str]]) -> None:
+    """Benchmark hits of a shard: (ordinal, item, rule, match)."""
+    _write_rows(path, HITS, hits)
 
 
 def _write_rows(path: Path, schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -64,6 +64,7 @@ class WriteGroup:
     state: Path
     match: Path
     avoid: Path | None
+    hit_files: tuple[str, ...]
     verifiers: Mapping[str, Part]
     supplied: frozenset[str]
     folder: Path
@@ -122,7 +123,7 @@ class WriteGroup:
     # ---- the gold self-check ----
 
     def _check(self, table: pa.Table) -> list[tuple[str, str] | None]:
-        """Per row None where it may stay, else rule and reason. Each verifier in a process of its own, with a deadline."""
+        """Per row None where it may stay, else rule and reason. Verifiers run in a process of their own."""
         out: list[tuple[str, str] | None] = [None] * table.num_rows
         categories = table["category"].to_pylist()
         parts = {name: part for name, part in self.verifiers.items() if name in set(categories)}
@@ -249,7 +250,7 @@ class WriteGroup:
         items = pq.read_table(self.avoid, columns=["name", "item"])
         for folder, start, places in self._by_shard(rows[chosen]):
             hits: dict[int, tuple[int, str, str]] = {}
-            for name in ("semantic.parquet", "hits.parquet"):  # the words' hits were decided first
+            for name in reversed(self.hit_files):  # what was decided first stands
                 if (folder / name).exists():
                     held = pq.read_table(folder / name).to_pydict()
                     hits |= {
