@@ -63,7 +63,8 @@ def student_folder(tmp_path: Path) -> Path:
     folder = tmp_path / "student"
     folder.mkdir()
     byte_tokenizer().save(str(folder / "tokenizer.json"))
-    settings = {"bos_token": {"content": "<|bos|>"}, "eos_token": "<|im_end|>"}
+    special = {"content": "<|bos|>", "special": True, "__type": "AddedToken"}  # as older tokenizers wrote it
+    settings = {"bos_token": special, "eos_token": "<|im_end|>", "tokenizer_class": "PreTrainedTokenizerFast"}
     settings["chat_template"] = (TEMPLATES / "keeps_inline_drops_field.jinja").read_text(encoding="utf-8")
     (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
     return folder
