@@ -17,10 +17,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from stillhouse.records import Ask, Fault, Query, Request, Response, Teacher, TeacherSpec, UserMistake, Verdict
+from stillhouse.store.journal import JournalFull
 from stillhouse.store.pairs import NOT_RECORDED_RULE, STATES, TRUNCATED_RULE, WAITING, Pairs
 from stillhouse.store.queries import QueryTable
 from stillhouse.transport.limits import EndpointsDead, Limits, Slot
-from stillhouse.workers import WorkerDied, WorkerError, WorkerTimeout
+from stillhouse.workers import WorkerDied, WorkerError, WorkerTimeout, rule_of
 
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 60.0
 JUDGE_ASKS = 2  # a judge that cannot be parsed is asked once more
@@ -53,7 +54,7 @@ class Memory(Protocol):
 
 
 class Pool(Protocol):
-    async def call(self, part: str, method: str, args: tuple[Any, ...], *, deadline: float) -> Any: ...
+    async def call(self, part: str, method: str, args: tuple[Any, ...], *, deadline: float, tries: int = 1) -> Any: ...
 
 
 class Budget:
@@ -143,6 +144,7 @@ class Seat:
     stopped_early: int = 0
     saved_tokens: int = 0
     dead: str = ""
+    started: float = field(default_factory=time.monotonic)
     waits: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -162,13 +164,28 @@ class Judged:
     judge: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class VerifierAt:
+    """A verifier as the loop knows it: its name in the pool, its version, seconds per item, whether it asks judges."""
+
+    part: str
+    version: str
+    deadline: float
+    asks: bool = False
+
+    @staticmethod
+    def of(name: str, built: Any) -> VerifierAt:
+        """Of a built verifier; asks: it has `ask(query, response, verdict)` for what a worker's end decided."""
+        return VerifierAt(name, str(built.version), float(getattr(built, "deadline", 3.0)), hasattr(built, "ask"))
+
+
 class Loop:
     """Runs pairs until nothing is left to ask. Build it, `await run()`, then read seats and `outcome`.
 
     A bug in a pair drains the others before it is raised: what is in flight is paid for.
 
-    verifiers: category -> (name of the part in the pool, its version, its deadline in seconds).
-    keep: called with each new Judged, in order of arrival. outcome: done, interrupted, budget, or disk_full.
+    verifiers: by category. keep: called with each new Judged, in order of arrival. outcome: done, interrupted, budget,
+    disk_full or bug.
     """
 
     def __init__(
@@ -177,7 +194,7 @@ class Loop:
         seats: Sequence[Seat],
         judges: Mapping[str, Seat],
         *,
-        verifiers: Mapping[str, tuple[str, str, float]],
+        verifiers: Mapping[str, VerifierAt],
         pool: Pool,
         journal: Recorder,
         memory: Memory,
@@ -299,7 +316,7 @@ class Loop:
                 raise GaveUp(str(outcome))
             if retry < self.retries:
                 await self._back_off(retry, outcome)
-        raise GaveUp(f"{outcome.kind} {self.retries + 1} times in a row")
+        raise GaveUp(f"transport faults {self.retries + 1} times in a row")
 
     async def _once(self, seat: Seat, request: Request, purpose: str, retry: int) -> Response | Fault:
         bound = request.bound_usd or 0.0
@@ -367,7 +384,7 @@ class Loop:
     def _intent(self, request: Request, retry: int, purpose: str) -> None:
         try:
             self.journal.intent(request, retry=retry, purpose=purpose)
-        except OSError as error:  # the journal cannot take another segment: nothing new is sent
+        except (JournalFull, OSError) as error:  # the journal cannot be written: nothing new is sent
             self.drain("disk_full", str(error))
             raise Stopped from error
 
@@ -401,8 +418,11 @@ class Loop:
         formal = structure(response)
         if formal is not None:
             return Judged(query, response, "structure", "1", formal, None)
-        part, version, deadline = self.verifiers[query.category]
+        at = self.verifiers[query.category]
+        part, version, deadline = at.part, at.version, at.deadline
         verdict = await self._work(part, "__call__", (query, response), deadline)
+        if at.asks and isinstance(verdict, Verdict) and verdict.rule in ("timeout", "memory", "died", "error"):
+            verdict = await self._work(part, "ask", (query, response, verdict), deadline)
         heard: str | None = None
         for asked in range(JUDGE_ASKS + 1):
             if not isinstance(verdict, Ask):
@@ -425,18 +445,10 @@ class Loop:
 
     async def _work(self, part: str, method: str, args: tuple[Any, ...], deadline: float) -> Any:
         """A verifier's call in a worker. Two time-outs or deaths on the same answer are a final unknown."""
-        for again in (True, False):
-            try:
-                return await self.pool.call(part, method, args, deadline=deadline)
-            except WorkerTimeout:
-                rule, reason = "timeout", f"the verifier took over {deadline:g} s twice"
-            except WorkerDied as error:
-                rule, reason = "memory", f"the verifier's process died twice: {error}"
-            except WorkerError as error:
-                return Verdict.unknown("error", str(error)[-2000:])
-            if not again:
-                break
-        return Verdict.unknown(rule, reason)
+        try:
+            return await self.pool.call(part, method, args, deadline=deadline, tries=2)
+        except (WorkerTimeout, WorkerDied, WorkerError) as error:
+            return Verdict.unknown(*rule_of(error))
 
     async def _ruling(self, judge: Seat, seat: Seat, query: Query, ask: Ask) -> Response:
         """A judge's reply: from the journal, from another pair that asks the same right now, or asked and paid."""
@@ -454,6 +466,17 @@ class Loop:
             task = asyncio.ensure_future(self._ask(judge, request, f"judge:{seat.name}"))
             self._rulings[request.key] = task
         return await asyncio.shield(task)
+
+
+def seat_for(spec: TeacherSpec, teacher: Teacher, pairs: Pairs) -> Seat:
+    """A seat with the limits and the hour meter that the spec asks for."""
+    limits = Limits(
+        spec.endpoints, max_in_flight=spec.max_in_flight, requests_per_minute=spec.requests_per_minute,
+        tokens_per_minute=spec.tokens_per_minute,
+    )  # fmt: skip
+    price = spec.price
+    meter = HourMeter(price.per_hour * len(spec.endpoints)) if price and price.per_hour is not None else None
+    return Seat(spec, teacher, limits, pairs, meter)
 
 
 class NotRecorded(Exception):  # noqa: N818  a signal, not an error
