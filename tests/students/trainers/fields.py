@@ -38,7 +38,9 @@ def main() -> None:
         env = os.environ | {"PYTHONPATH": paths, "USE_HF": "1", "HF_HUB_OFFLINE": "1"}
         tail = "\nimport json, sys; from importlib.metadata import version\n"
         tail += "print('>' + json.dumps([version(sys.argv[1]), sorted(set(out))]))"
-        shown = subprocess.run([sys.executable, "-c", code + tail, trainer], env=env, capture_output=True, text=True, check=True)
+        shown = subprocess.run(
+            [sys.executable, "-c", code + tail, trainer], env=env, capture_output=True, text=True, check=True
+        )
         line = next(text for text in shown.stdout.splitlines() if text.startswith(">"))
         known[trainer] = dict(zip(("version", "fields"), json.loads(line[1:]), strict=True))
     known["python"] = {"transformers": version("transformers")}
