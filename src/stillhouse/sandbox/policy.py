@@ -6,6 +6,8 @@ is allowed stays right when the kernel grows new calls.
 
 from __future__ import annotations
 
+import functools
+
 from stillhouse.sandbox.seccomp import EAGAIN, ENOSYS, ENOTTY, EPERM, When, assemble
 from stillhouse.sandbox.syscalls import NEW_NAMESPACES, NUMBERS
 
@@ -44,6 +46,7 @@ _CONDITIONS = {
 _CLONE_THREAD = 0x00010000
 
 
+@functools.lru_cache
 def answer_filter(*, execute: bool, alone: bool) -> bytes:
     """The filter of an answer. execute: may start programs (a compiled answer, the compiler). alone: no namespace
     holds it, so it may not change modes and times of files either (Landlock does not see to that), and may attach

@@ -81,20 +81,17 @@ def assemble(
             program += _condition(NUMBERS[name], when)
     special = {NUMBERS[name]: ERRNO | code for name, code in (denied or {}).items() if name in NUMBERS}
     if allowed is None:
-        verdicts, default, beyond = {}, ALLOW, ALLOW
-    else:
-        verdicts = {NUMBERS[name]: ALLOW for name in allowed if name in NUMBERS}
-        default, beyond = ERRNO | EPERM, ERRNO | ENOSYS
-    verdicts |= special
+        for number, verdict in special.items():
+            program += _instruction(_EQUAL, number, 0, 1) + _instruction(_RETURN, verdict)
+        return program + _instruction(_RETURN, ALLOW)
+    verdicts = {NUMBERS[name]: ALLOW for name in allowed if name in NUMBERS} | special
     bounds: list[tuple[int, int]] = []
-    for number in range(_HIGHEST_KNOWN + 1):
+    for number in range(max(_HIGHEST_KNOWN, *verdicts) + 2):
+        default = ERRNO | EPERM if number <= _HIGHEST_KNOWN else ERRNO | ENOSYS
         verdict = verdicts.get(number, default)
         if not bounds or bounds[-1][1] != verdict:
             bounds.append((number, verdict))
-    for number in sorted(n for n in verdicts if n > _HIGHEST_KNOWN):
-        bounds += [(number, verdicts[number]), (number + 1, beyond)]
-    bounds.append((_HIGHEST_KNOWN + 1, beyond))
-    return program + _tree(sorted(dict(bounds).items()))
+    return program + _tree(bounds)
 
 
 class _Program(ctypes.Structure):
