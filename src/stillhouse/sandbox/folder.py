@@ -53,13 +53,18 @@ def _lift(top: int, name: str) -> None:
         os.chmod(name, 0o700, dir_fd=top)
         below = os.open(name, _FOLDER, dir_fd=top)
     try:
-        os.fchmod(below, 0o700)
+        if os.fstat(below).st_mode & 0o700 != 0o700:
+            os.fchmod(below, 0o700)
         for inner in os.listdir(below):
             try:
                 os.unlink(inner, dir_fd=below)
             except IsADirectoryError:
-                os.chmod(inner, 0o700, dir_fd=below)  # moving a folder writes its `..`
-                os.rename(inner, os.urandom(12).hex(), src_dir_fd=below, dst_dir_fd=top)
+                lifted = os.urandom(12).hex()
+                try:
+                    os.rename(inner, lifted, src_dir_fd=below, dst_dir_fd=top)
+                except PermissionError:  # moving a folder writes its `..`
+                    os.chmod(inner, 0o700, dir_fd=below)
+                    os.rename(inner, lifted, src_dir_fd=below, dst_dir_fd=top)
     finally:
         os.close(below)
     os.rmdir(name, dir_fd=top)

@@ -14,6 +14,7 @@ from stillhouse.sandbox import syscalls
 from stillhouse.sandbox.syscalls import CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWNS, CLONE_NEWUSER, CLONE_NEWUTS, mount
 
 BOX = "/box"
+_SEALED = syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_RDONLY | syscalls.MS_NOSUID | syscalls.MS_NODEV
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 _STAGES = ("/tmp", "/mnt", "/var/tmp", "/run", "/srv", "/media", "/opt", "/home")  # noqa: S108  only mounted over, in a private namespace
 
@@ -46,7 +47,7 @@ def enter_house(trees: Sequence[str], links: Mapping[str, str]) -> None:
             os.symlink(target, root + path)
     os.mkdir(root + BOX)
     syscalls.change_root(root)
-    mount("none", "/", None, syscalls.MS_REMOUNT | syscalls.MS_BIND | syscalls.MS_RDONLY | syscalls.MS_NOSUID)
+    mount("none", "/", None, _SEALED)
 
 
 def _stage(trees: Sequence[str]) -> str:

@@ -47,17 +47,18 @@ _CLONE_THREAD = 0x00010000
 
 
 @functools.lru_cache
-def answer_filter(*, execute: bool, alone: bool) -> bytes:
+def answer_filter(*, execute: bool, alone: bool, foreign: bool = False) -> bytes:
     """The filter of an answer. execute: may start programs (a compiled answer, the compiler). alone: no namespace
-    holds it, so it may not change modes and times of files either (Landlock does not see to that), and may attach
-    the further filter of its cases."""
+    holds it, and its cases attach a further filter. foreign: files of the machine may belong to its user, and
+    Landlock does not see to modes and times; changing them seems to succeed and does nothing."""
     allowed = [*_PLAIN, "fork", "vfork", "kill", "tkill", "tgkill", "rt_sigqueueinfo", "rt_tgsigqueueinfo"]
-    allowed += [] if alone else _METADATA.split()
+    allowed += [] if foreign else _METADATA.split()
     allowed += ["execve", "execveat"] if execute else []
     conditions = dict(_CONDITIONS)
     if alone:
         conditions["prctl"] = When(0, values=(*conditions["prctl"].values, _PR_SET_SECCOMP, _PR_SET_PDEATHSIG))
-    return assemble(allowed, conditions, {"clone3": ENOSYS})
+    denied = {"clone3": ENOSYS} | (dict.fromkeys(_METADATA.split(), 0) | {"truncate": EPERM} if foreign else {})
+    return assemble(allowed, conditions, denied)
 
 
 def alone_filter(pid: int) -> bytes:

@@ -48,7 +48,8 @@ class Server:
             case.prepare()
             for name in _PRELOADED:
                 importlib.import_module(name)
-        policy.answer_filter(execute=False, alone=self.rung >= warden.ALONE)  # remembered by every fork
+        alone = self.rung >= warden.ALONE
+        policy.answer_filter(execute=False, alone=alone, foreign=alone and self.setting["uid"] is None)  # remembered
         gc.collect()
         gc.disable()
         gc.freeze()
@@ -96,23 +97,36 @@ class Server:
         return box
 
     def _fork(self, descriptor: int, box: str, files: int) -> int:
-        if self.rung == warden.NAMESPACES:
+        namespaced, nested = self.rung == warden.NAMESPACES, self.setting["nested"]
+        if namespaced and not nested:
             syscalls.unshare(syscalls.CLONE_NEWPID)
         pid = os.fork()
         if pid:
-            if self.rung == warden.NAMESPACES:
+            if namespaced and not nested:
                 syscalls.setns(self.own_pids, syscalls.CLONE_NEWPID)
             return pid
         try:
             if self.rung == warden.BUBBLEWRAP:
                 self._become_bubblewrap(descriptor, files)
-            if self.rung == warden.NAMESPACES:
-                uid = self.setting["uid"]
-                namespaces.enter_room(uid or 0, files, nested=self.setting["nested"])
+            if namespaced:
+                if nested:
+                    self._stand_between(descriptor)
+                namespaces.enter_room(self.setting["uid"] or 0, files, nested=nested)
             warden.main(descriptor, self.setting, box)
         except BaseException as error:  # noqa: BLE001  a child must never return into the server's loop
             os.write(2, f"stillhouse sandbox: cannot make a room: {error}\n".encode())
             os._exit(1)
+
+    def _stand_between(self, descriptor: int) -> None:
+        """An ordinary user cannot come back from a new PID namespace, so a process between enters it; the child
+        goes on as its first process, the one between waits and ends with it or with the server."""
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
+        syscalls.unshare(syscalls.CLONE_NEWPID)
+        pid = os.fork()
+        if pid:
+            os.close(descriptor)
+            os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) & 0xFF)
+        syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def _become_bubblewrap(self, descriptor: int, files: int) -> NoReturn:
         uid = self.setting["uid"]
@@ -155,8 +169,8 @@ class Server:
             os.close(child)
 
     def _warden_of(self, pid: int) -> int:
-        """bubblewrap's monitor stands between; its only child is the warden."""
-        if self.rung != warden.BUBBLEWRAP:
+        """Where a process stands between, its only child is the warden."""
+        if self.rung != warden.BUBBLEWRAP and not (self.rung == warden.NAMESPACES and self.setting["nested"]):
             return pid
         below = procs.children(self.proc, pid)
         return below[0] if below else pid

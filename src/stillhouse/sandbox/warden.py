@@ -143,8 +143,9 @@ class Warden:
         else:
             devices = [f"/dev/{name}" for name in ("null", "zero", "full", "random", "urandom")]
             landlock.restrict(read=[*read, *devices], execute=tools, write=[self.box, "/dev/null"])
-        alone = self.rung >= ALONE
-        seccomp.install(policy.answer_filter(execute=self.kind != "python", alone=alone and not compiling))
+        alone = self.rung >= ALONE and not compiling
+        foreign = alone and setting["uid"] is None
+        seccomp.install(policy.answer_filter(execute=self.kind != "python", alone=alone, foreign=foreign))
 
     def _load(self) -> Any:
         """What a case needs: compiled code and steps. A failure is told to the parent and ends the job."""
@@ -224,7 +225,9 @@ class Warden:
         """In the child: its descriptors and nothing else, then the answer."""
         try:
             os.setsid()
-            syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL) if self.rung >= ALONE else None
+            alone = self.rung >= ALONE and self.kind != "compile"  # a compiler starts programs of its own
+            if alone:
+                syscalls.prctl(syscalls.PR_SET_PDEATHSIG, signal.SIGKILL)
             program = self.program
             os.dup2(self.inputs[index], 0)
             os.dup2(pipes[0].write, 1)
@@ -234,7 +237,7 @@ class Warden:
             elif program >= 0:
                 program = os.dup2(program, case.RESULT, inheritable=False)
             limits.limit_cpu(self.limits)
-            if self.rung >= ALONE and self.kind != "compile":
+            if alone:
                 self._alone()
             os.write(self.prepared[1], b"p")
             os.closerange(case.RESULT + (steps is not None or program >= 0), 1024)
