@@ -177,7 +177,7 @@ def test_a_wrong_key_and_a_wrong_model_are_told_before_the_first_paid_call(
 ) -> None:
     monkeypatch.setenv("THE_KEY", "sk-wrong-0123456789")
     with FakeServer(key="sk-right") as server:
-        with pytest.raises(UserMistake, match="(?i)key|401|auth"):
+        with pytest.raises(UserMistake, match=r"(?i)key|401|auth"):
             go(folder, teacher(server.url, api_key_env="THE_KEY"))
         assert server.counts.answered == 0
     with FakeServer(models=("another",)) as server:

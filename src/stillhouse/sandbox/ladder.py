@@ -52,7 +52,9 @@ class Ladder:
             if not rung.works:
                 lines += [f"        why: {rung.reason}", f"        to get it: {rung.better}"]
         best = self.best
-        lines.append(f"answers run on rung {best.number}" if best else "no rung holds: only unsafe=True would run answers")
+        lines.append(
+            f"answers run on rung {best.number}" if best else "no rung holds: only unsafe=True would run answers"
+        )
         lines.append(f"C++: {self.compiler}" if self.compiler else "C++: g++ is not installed (apt-get install g++)")
         return "\n".join(lines)
 
