@@ -16,6 +16,7 @@ AIME24 = {"id": 60, "problem": "Find $x$.", "solution": "...", "answer": "204", 
 AIME25 = {"question": "Find the sum of all integer bases $b>9$.", "answer": "70"}
 MATH = {"problem": "Convert $(0,3)$.", "solution": "...", "answer": "\\left( 3, \\frac{\\pi}{2} \\right)",
         "subject": "Precalculus", "level": 2, "unique_id": "test/precalculus/807.json"}  # fmt: skip
+STARTER = "class Solution:\n    def find(self, a: List[int], b: str):\n        "
 SUFFIX = "\nLet's think step by step and output the final answer within \\boxed{}."
 
 
@@ -34,7 +35,7 @@ def problem(number="3550", date="2024-10-12T00:00:00", kind="stdin", **changes) 
     return {
         "question_title": "A", "question_content": f"Sum the numbers of {number}.", "platform": "atcoder",
         "question_id": number, "contest_id": "abc", "contest_date": date, "difficulty": "easy",
-        "starter_code": "" if kind == "stdin" else "class Solution:\n    def find(self, a: List[int], b: str):\n        ",
+        "starter_code": "" if kind == "stdin" else STARTER,
         "public_test_cases": json.dumps(public), "private_test_cases": packed(private),
         "metadata": json.dumps({} if kind == "stdin" else {"func_name": "find"}),
     } | changes  # fmt: skip
@@ -89,7 +90,7 @@ def test_missing_columns_and_files_are_told(lines, tmp_path):
     with pytest.raises(UserMistake, match="no file"):
         list(aime2024(path=str(tmp_path / "nowhere.jsonl"))())
     (tmp_path / "bad.jsonl").write_text('{"problem": "a", "answer": "1"}\n{"problem\n')
-    with pytest.raises(UserMistake, match=r"bad\.jsonl:2:2: not JSON"):
+    with pytest.raises(UserMistake, match=r"bad\.jsonl:2:\d+: not JSON"):
         list(aime2024(path=str(tmp_path / "bad.jsonl"))())
 
 

@@ -125,6 +125,6 @@ def math_items(name: str, rows: Iterable[Row]) -> Iterator[Query]:
         given = next((row[c] for c in ("id", "unique_id", "ID", "problem_idx") if row.get(c) is not None), number)
         extra = {c: row[c] for c in ("subject", "level", "url", "year") if row.get(c) is not None}
         yield Query(
-            (Message("user", str(problem).strip()),), "math", id=str(given), source=name, ground_truth=str(answer).strip(),
-            extra=extra or None,
+            (Message("user", str(problem).strip()),), "math", id=str(given), source=name,
+            ground_truth=str(answer).strip(), extra=extra or None,
         )  # fmt: skip

@@ -17,8 +17,11 @@ from stillhouse.records import Message, Query, UserMistake
 
 NAME = "livecodebench"
 HUB, FILE = "livecodebench/code_generation_lite", "test5.jsonl"
-# The prompt of the benchmark's runner for chat models (LiveCodeBench, MIT licence), word for word: scores compare only so.
-WITH_STARTER = "You will use the following starter code to write the solution to the problem and enclose your code within delimiters."
+# The prompt of the benchmark's own runner (LiveCodeBench, MIT licence), word for word, so that scores compare.
+WITH_STARTER = (
+    "You will use the following starter code to write the solution to the problem and enclose your code "
+    "within delimiters."
+)
 WITHOUT_STARTER = (
     "Read the inputs from stdin solve the problem and write the answer to stdout (do not directly test on the sample "
     "inputs). Enclose your code within delimiters as follows. Ensure that when the python program runs, it reads the "

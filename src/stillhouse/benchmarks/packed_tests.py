@@ -54,8 +54,8 @@ def read_string(data: bytes) -> str:
                 found = str(argument)
             elif instruction.name == "STOP" and found is not None:
                 ended = True
-                if position + 1 != len(data):
-                    raise PackedTests(f"the pickle goes on after its end, at byte {position + 1}")
+                if (position or 0) + 1 != len(data):
+                    raise PackedTests(f"the pickle goes on after its end, at byte {position}")
             elif instruction.name not in _HARMLESS:
                 raise PackedTests(f"the pickle holds {instruction.name} at byte {position}: only a string is admitted")
     except PackedTests:
