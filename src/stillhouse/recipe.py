@@ -18,7 +18,7 @@ import yaml
 from pydantic import ValidationError
 
 from stillhouse.mistakes import RecipeLoader, caret, construct, doubled_keys, find, told_errors
-from stillhouse.records import Part, Price, TeacherSpec, UserMistake
+from stillhouse.records import Part, Price, TeacherSpec, Terms, UserMistake
 from stillhouse.settings import (
     AvoidSettings,
     EndpointSettings,
@@ -395,7 +395,7 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
             "stillhouse.teachers.embedded:Embedded", _embedded(settings) | {"max_tokens": limit} | entry.settings
         )
     elif entry.profile == "recorded":
-        keep = {"name": entry.name, "path": _path(entry.path or "", folder)}
+        keep: dict[str, Any] = {"name": entry.name, "path": _path(entry.path or "", folder)}
         keep |= {k: v for k, v in settings.items() if k in ("model", "thinking", "terms")}
         part = Part("stillhouse.teachers.recorded:Recorded", keep | entry.settings)
     elif entry.profile == "champ":
@@ -404,7 +404,8 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
     else:
         part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": entry.profile, "max_tokens": limit})
     spec = _spec(entry.name, entry, part, profile, limit)
-    terms = entry.terms or {"champ": "no", "embedded": "yes"}.get(entry.profile, profile.terms)
+    usual_terms: dict[str, Terms] = {"champ": "no", "embedded": "yes"}
+    terms = entry.terms or usual_terms.get(entry.profile, profile.terms)
     return replace(
         spec, terms=terms, thinking=entry.thinking or profile.thinking, licence=entry.licence or profile.licence,
         perplexity=entry.perplexity or profile.perplexity, batch=entry.batch,
@@ -424,7 +425,8 @@ def _spec(name: str, entry: EndpointSettings, part: Part, profile: Profile, limi
         name=name, part=part, model=entry.model or "", endpoints=urls, max_in_flight=entry.max_in_flight,
         price=Price(**entry.price.model_dump()) if entry.price else None, budget_usd=entry.budget_usd,
         requests_per_minute=entry.requests_per_minute, tokens_per_minute=entry.tokens_per_minute,
-        timeout=entry.timeout, max_tokens=limit, thinking=profile.thinking, family=entry.family or profile.family,
+        timeout=entry.timeout, patience=entry.patience,
+        max_tokens=limit, thinking=profile.thinking, family=entry.family or profile.family,
         licence=profile.licence, terms=profile.terms,
     )  # fmt: skip
 

@@ -223,7 +223,10 @@ class _Session:
                 for teacher in (*self.built.values(), *judge_parts.values()):
                     await teacher.close()
         self.show(budget)
-        waits = {s.name: dict(s.waits) | ({s.dead: s.live} if s.dead else {}) for s in self.seats}
+        waits = {s.name: dict(s.waits) for s in self.seats}
+        for seat in self.seats:
+            if seat.dead:
+                waits[seat.name] = {seat.dead: state_counts(seat.pairs)["waiting"]}
         return Distilled(
             outcome, loop.problem, {}, {k: v for k, v in waits.items() if v}, sum(s.replies for s in self.seats)
         )
@@ -246,7 +249,7 @@ class _Session:
             Progress(
                 s.name, len(s.pairs), state_counts(s.pairs), s.in_flight, s.replies, s.faults, s.rate_limited,
                 s.completion_tokens, now - s.started, budget.spent.get(s.name, 0.0) if s.spec.price else None,
-                s.dead, s.limits.limit,
+                s.dead, sum(e.limit for e in s.limits.states()),
             )
             for s in self.seats
         ]  # fmt: skip

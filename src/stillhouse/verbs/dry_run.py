@@ -1,6 +1,6 @@
 """`stillhouse run --dry-run`: what a run would do, stage by stage, without asking anybody or writing a run folder.
 
-In: a recipe. Out: lines, and the same as JSON: the queries that would be kept (where the sources are files), one request
+In: a recipe. Out: lines and JSON: the queries that would be kept (where the sources are files), one request
 of each teacher as it would be sent, how many pairs are open, and the most that they could cost.
 """
 
