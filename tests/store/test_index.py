@@ -176,16 +176,18 @@ def test_rows_may_be_read_in_any_order_and_twice(tmp_path: Path, fill: Fill) -> 
         list(read_responses(index, [0]))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     held=st.sets(st.binary(min_size=16, max_size=16) | st.sampled_from([bytes(8) + bytes([n]) * 8 for n in range(4)])),
-    wanted=st.lists(st.binary(min_size=16, max_size=16)),
+    wanted=st.lists(st.binary(min_size=16, max_size=16), min_size=1),
+    many=st.sampled_from([1, 1001]),
 )
-def test_keys_are_found_where_they_stand(held: set[bytes], wanted: list[bytes]) -> None:
+def test_keys_are_found_where_they_stand(held: set[bytes], wanted: list[bytes], many: int) -> None:
     keys = np.frombuffer(b"".join(sorted(held)), dtype="S16")
-    asked = [*wanted, *sorted(held)]
+    asked = [*wanted, *sorted(held)] * many
     found = find_sorted(keys, np.frombuffer(b"".join(asked), dtype="S16"))
-    assert found.tolist() == [sorted(held).index(key) if key in held else -1 for key in asked]
+    place = {key: n for n, key in enumerate(sorted(held))}
+    assert found.tolist() == [place.get(key, -1) for key in asked]
 
 
 def test_a_key_with_closing_zeros_and_a_foreign_one_have_sixteen_bytes() -> None:

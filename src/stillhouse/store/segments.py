@@ -79,7 +79,7 @@ def remove_abandoned(folder: Path) -> None:
 @contextmanager
 def claimed(path: Path) -> Iterator[bool]:
     """Whether nobody writes the segment: True holds its lock for the block, False says that its writer lives."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # network file systems give this lock to writers only
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
