@@ -323,16 +323,26 @@ def _rows(shape: Shape, other: Shape) -> Sequence[Sequence[Shape]] | None:
     if isinstance(shape, Matrix):
         return shape.rows
     if isinstance(shape, Many) and shape.kind in ("tuple", "bracket") and isinstance(other, Matrix):
-        inner = [item for item in shape.items if isinstance(item, Many)]
-        if inner and len(inner) == len(shape.items):
-            return [item.items for item in inner]
+        inner = [_inner_row(item) for item in shape.items]
+        if all(inner):
+            return [row for row in inner if row]
         if len(other.rows) == 1:
             return [shape.items]
         return [[item] for item in shape.items]
-    if isinstance(shape, Region) and isinstance(other, Matrix):  # [1, 2] was read as an interval
-        piece = shape.pieces[0] if len(shape.pieces) == 1 else None
-        if piece is not None and piece.low is not None and piece.high is not None and piece.low_closed:
-            return [[piece.low, piece.high]] if len(other.rows) == 1 else [[piece.low], [piece.high]]
+    row = _inner_row(shape) if isinstance(shape, Region) and isinstance(other, Matrix) else None
+    if row is None:
+        return None
+    return [row] if len(other.rows) == 1 else [[cell] for cell in row]
+
+
+def _inner_row(shape: Shape) -> Sequence[Shape] | None:
+    """Items of a list in brackets; two of them in square ones were read as an interval."""
+    if isinstance(shape, Many) and shape.kind in ("tuple", "bracket"):
+        return shape.items
+    if isinstance(shape, Region) and len(shape.pieces) == 1:
+        piece = shape.pieces[0]
+        if piece.low is not None and piece.high is not None and piece.low_closed and piece.high_closed:
+            return piece.low, piece.high
     return None
 
 

@@ -28,14 +28,14 @@ def as_region(relation: Relation) -> Region | None:
     if len(names) != 1:
         return None
     (name,) = names
-    values = [_sides(relation, name, Fraction(at)) for at in (0, 1, 2, 7)]
+    values = [_sides(relation, name, Fraction(at)) for at in (0, 1, -2, 7)]
     if any(one is None for one in values):
         return None
     numbers = arithmetic(DIGITS, True, None)
     start, slope = values[0], numbers.add(values[1], -values[0])  # type: ignore[operator]  # none is None here
     if not slope or not all(
         agree(numbers.add(start, numbers.mul(slope, Fraction(at))), found, numbers)
-        for at, found in ((2, values[2]), (7, values[3]))
+        for at, found in ((-2, values[2]), (7, values[3]))
     ):
         return None
     bound = numbers.div(-start, slope)  # type: ignore[operator]  # none is None here

@@ -338,10 +338,12 @@ class Parser:
             self.expect("]")
         return Node("call", (_node(self._argument()), degree), "root")
 
-    def _accent(self, name: str) -> Node:
+    def _accent(self, name: str) -> Node | Grid:
         inner = self._argument()
+        if name == "mathbf":
+            return inner
         if isinstance(inner, Node) and inner.op == "sym":
-            return Node("sym", name=inner.name if name == "mathbf" else f"{name} {inner.name}")
+            return Node("sym", name=f"{name} {inner.name}")
         if isinstance(inner, Node) and inner.op == "mul" and all(part.op == "sym" for part in inner.args):
             return Node("sym", name=f"{name} {''.join(part.name for part in inner.args)}")
         raise UnreadableError(f"\\{name} over something else than a name")

@@ -229,7 +229,14 @@ def _equation(sides: list[list[Token]], depth: int) -> Shape:
         return Named("".join(token.text for token in sides[0]), value, plain=False)
     if not symbols(left.node):
         return value if len(sides) > 1 and not symbols(value.node) else Named(_text(sides[-1]), left, plain=False)
+    if left.node.op == "call" and left.node.name == "abs" and _is_segment(left.node.args[0]):
+        return Named("".join(token.text for token in sides[0]), value, plain=False)
     return Relation(left.node, "=", value.node)
+
+
+def _is_segment(node: Node) -> bool:
+    """AB between bars is the length of a segment, the name of a number."""
+    return node.op == "mul" and all(part.op == "sym" and part.name.isupper() for part in node.args)
 
 
 def _text(side: list[Token]) -> str:

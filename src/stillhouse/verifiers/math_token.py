@@ -134,6 +134,8 @@ def _words(text: str, glued: bool) -> list[Token]:
     bare = text.strip(" ,;").lower()
     if bare in ("and", "or"):
         return [Token("op", bare, False)]
+    if bare in ("const", "constant"):
+        return [Token("sym", "const", glued)]
     if bare == "to":
         return [Token("op", ":", False)]
     if not bare:

@@ -41,7 +41,7 @@ _LEAD = re.compile(
     r"(?:\\text\s?\{\s*)?(?:(?:(?:so|thus|hence|therefore|then|we have|we get)\b[\s,]*)?(?:the\s+)?(?:final answer|correct answer|"
     r"answer|ans|value|solutions?|solution set|result|probability|area|approximately|about|roughly|exactly|so|thus|hence|"
     r"therefore|x equals|sum|total|number)(?![A-Za-z])|答案|答|解|结果|约|大约|最终答案|所以|因此|故)"
-    r"\s*(?:is\b|are\b|为|是|equals\b|:|=|,)*\s*(?:\}\s*)?",
+    r"\s*(?:is\b|are\b|为|是|equals\b|:|=|,)*\s*(?:\}\s*)?(?:is\b|are\b|equals\b|:|=|\s)*",
     re.IGNORECASE,
 )
 MAX_WORDS = 8
