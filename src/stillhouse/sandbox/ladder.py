@@ -43,7 +43,7 @@ class Ladder:
     @property
     def best(self) -> Rung | None:
         """The rung that answers run on; None when only `unsafe` is left."""
-        return next((rung for rung in self.rungs if rung.works and rung.number < 4), None)  # noqa: PLR2004
+        return next((rung for rung in self.rungs if rung.works and rung.number < 4), None)
 
     def __str__(self) -> str:
         lines = []
@@ -52,7 +52,9 @@ class Ladder:
             if not rung.works:
                 lines += [f"        why: {rung.reason}", f"        to get it: {rung.better}"]
         best = self.best
-        lines.append(f"answers run on rung {best.number}" if best else "no rung holds: only unsafe=True would run answers")
+        lines.append(
+            f"answers run on rung {best.number}" if best else "no rung holds: only unsafe=True would run answers"
+        )
         lines.append(f"C++: {self.compiler}" if self.compiler else "C++: g++ is not installed (apt-get install g++)")
         return "\n".join(lines)
 

@@ -43,7 +43,10 @@ class Ran:
 
 
 _OF_STDERR = (
-    ("memory", (b"MemoryError", b"std::bad_alloc", b"out of memory", b"cannot allocate memory", b"bad_array_new_length")),
+    (
+        "memory",
+        (b"MemoryError", b"std::bad_alloc", b"out of memory", b"cannot allocate memory", b"bad_array_new_length"),
+    ),
     ("files", (b"[Errno 28]", b"[Errno 27]", b"No space left on device", b"File too large")),
     ("processes", (b"can't start new thread", b"[Errno 11]", b"Resource temporarily unavailable")),
 )
