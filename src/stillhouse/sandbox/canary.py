@@ -47,4 +47,4 @@ def escapes(ran: Ran, rung: int) -> str:
     if not told.get(_NEEDED):
         return "a program cannot write its own folder"
     could = [name for name, succeeded in told.items() if succeeded and name != _NEEDED]
-    return "" if rung > 3 or not could else f"it does not hold: a program could {', '.join(could)}"  # noqa: PLR2004
+    return "" if rung > 3 or not could else f"it does not hold: a program could {', '.join(could)}"

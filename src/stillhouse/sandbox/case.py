@@ -5,6 +5,9 @@ descriptor 3. Never returns. Why: everything used after the answer is loaded is 
 that patches the interpreter changes nothing but its own result.
 """
 
+# The forkserver stays small, so that forks are cheap: it does without pathlib.
+# ruff: noqa: PTH109
+
 from __future__ import annotations
 
 import atexit
@@ -55,7 +58,7 @@ def _ending() -> Callable[[int], NoReturn]:
             code = code or 1
         for stream in [getattr(system, "stdout", None), getattr(system, "stderr", None), *streams]:
             try:
-                stream.flush()
+                stream.flush()  # type: ignore[union-attr]  # what it may be is the answer's doing
             except failed:  # replaced by the answer, closed, or nobody reads any more
                 continue
         leave(code)
@@ -142,7 +145,7 @@ def run_program(descriptor: int, arguments: Sequence[str]) -> NoReturn:
     """A compiled answer from a file in memory, or the compiler by its path."""
     environment = {"PATH": "/usr/bin:/bin", "HOME": os.getcwd(), "TMPDIR": os.getcwd(), "LC_ALL": "C.UTF-8"}
     try:
-        os.execve(descriptor if descriptor >= 0 else arguments[0], list(arguments), environment)
+        os.execve(descriptor if descriptor >= 0 else arguments[0], list(arguments), environment)  # noqa: S606  an answer needs no shell
     except (OSError, MemoryError) as error:
         os.write(2, f"cannot start the program: {error}\n".encode())
         os._exit(126)

@@ -43,7 +43,7 @@ class Ladder:
     @property
     def best(self) -> Rung | None:
         """The rung that answers run on; None when only `unsafe` is left."""
-        return next((rung for rung in self.rungs if rung.works and rung.number < 4), None)  # noqa: PLR2004
+        return next((rung for rung in self.rungs if rung.works and rung.number < 4), None)
 
     def __str__(self) -> str:
         lines = []

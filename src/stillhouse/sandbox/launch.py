@@ -132,8 +132,8 @@ class Server:
         for path, target in (*seen.links.items(), ("/dev/shm", namespaces.BOX), ("/tmp", namespaces.BOX)):  # noqa: S108  links inside
             binds += ["--symlink", target, path]
         command = [
-            program, "--unshare-user", "--unshare-all", "--disable-userns", "--die-with-parent", "--new-session", "--as-pid-1",
-            "--cap-drop", "ALL", *binds, "--size", "{files}", "--tmpfs", namespaces.BOX, "--remount-ro", "/",
+            program, "--unshare-user", "--unshare-all", "--disable-userns", "--die-with-parent",
+            "--new-session", "--as-pid-1", "--cap-drop", "ALL", *binds, "--size", "{files}", "--tmpfs", namespaces.BOX, "--remount-ro", "/",
             "--chdir", namespaces.BOX, "--seccomp", "22",
             "--", seen.executable, "-S", "-s", "-P", "-B", "-X", "utf8", "-c", _BOOT_IN_BUBBLEWRAP,
         ]  # fmt: skip
@@ -221,8 +221,7 @@ def _spare_uid() -> int:
 
     The process id and a count make it unique among living servers: limits on processes count per user.
     """
-    with open("/proc/self/uid_map") as file:
-        extents = [tuple(map(int, line.split())) for line in file]
+    extents = [tuple(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]
     start, _, count = max(extents, key=lambda extent: extent[2])
     serial = os.getpid() % (1 << 22) * 16 + next(_servers) % 16
     if start + count > 1_900_000_000 + (1 << 26):

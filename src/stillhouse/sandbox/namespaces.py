@@ -5,6 +5,9 @@ read-only, and each answer's process in namespaces of its own with an empty fold
 there cannot be read, written, called or killed; an interpreter under a private home stays usable, by bind mount.
 """
 
+# The forkserver stays small, so that forks are cheap: it does without pathlib.
+# ruff: noqa: PTH102, PTH103, PTH112, PTH120, PTH123, PTH211
+
 from __future__ import annotations
 
 import os

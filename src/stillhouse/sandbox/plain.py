@@ -27,7 +27,7 @@ def encoder() -> Callable[[Any], str]:
     get_type, list_, tuple_, dict_, set_, frozenset_, str_, int_, float_, bytes_, bytearray_, complex_, range_ = (
         type, list, tuple, dict, set, frozenset, str, int, float, bytes, bytearray, complex, range,
     )  # fmt: skip
-    quote: Callable[[Any], str] = json.encoder.c_encode_basestring_ascii or json.encoder.py_encode_basestring_ascii
+    quote: Callable[[Any], str] = json.encoder.encode_basestring_ascii
     join, float_text, to_hex, int_text, mro_of = ",".join, float.__repr__, hex, int.__repr__, type.__dict__["__mro__"]
     bytes_hex, bytearray_hex, nodes_left = bytes.hex, bytearray.hex, [_NODES]
     not_plain, depth_limit, small = NotPlain, _DEPTH, _SMALL
@@ -123,7 +123,7 @@ def _value(node: Any, depth: int) -> Any:
         return frozenset(hashable(items))
     if tag == "d":
         hashable(key for key, _ in items)
-        return {key: value for key, value in items}
+        return dict(items)
     if tag == "c":
         return complex(*items)
     if tag == "r":

@@ -4,6 +4,9 @@ In: a descriptor of a /proc folder and a process id; out: ids, bytes, and kills.
 an answer may have 64; so their sum is looked at from outside.
 """
 
+# The forkserver stays small, so that forks are cheap: it does without pathlib.
+# ruff: noqa: PTH116, PTH208
+
 from __future__ import annotations
 
 import os

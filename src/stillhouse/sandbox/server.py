@@ -5,6 +5,9 @@ fork of a small process costs a millisecond, a new interpreter ten; it holds the
 never reads what answers write. It ends when its parent does, and every warden ends with it.
 """
 
+# The forkserver stays small, so that forks are cheap: it does without pathlib.
+# ruff: noqa: PTH102, PTH106, PTH110
+
 from __future__ import annotations
 
 import gc
@@ -24,7 +27,10 @@ from stillhouse.sandbox import case, folder, namespaces, policy, procs, syscalls
 
 _LOOK = 0.05  # seconds between looks at the memory of a running answer
 # what nearly every answer imports; not threading or random, whose hooks after each fork cost as much as the fork
-_PRELOADED = "array bisect collections copy functools heapq io itertools math operator re string typing".split()
+_PRELOADED = (
+    "array", "bisect", "collections", "copy", "functools", "heapq", "io", "itertools", "math", "operator", "re", "string",
+    "typing",
+)  # fmt: skip
 
 
 class Server:
@@ -144,7 +150,8 @@ class Server:
             if source not in names.values():
                 os.close(source)
         command = [each.format(files=files) for each in self.setting["bubblewrap"]]
-        os.execve(command[0], command, {"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"})
+        environment = {"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
+        os.execve(command[0], command, environment)  # noqa: S606  bubblewrap by its absolute path, without a shell
 
     def _watch(self, pid: int, memory: int) -> tuple[bool, int]:
         """Until the warden ends: kills cases over the memory of all their processes; ends it when told to."""

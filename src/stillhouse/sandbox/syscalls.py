@@ -70,7 +70,7 @@ _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 
 
-def call(name: str, *arguments: int | bytes | None | ctypes.Array[ctypes.c_char]) -> int:
+def call(name: str, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
     """Make a system call by name. Integers go as 64 bits. Raises OSError with the call's name."""
     number = NUMBERS.get(name)
     if number is None:

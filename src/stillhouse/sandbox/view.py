@@ -4,6 +4,9 @@ In: the running interpreter (or one that a dropped user can reach); out: absolut
 Why: the stages of the ladder hold the same list in different ways.
 """
 
+# Paths here go to mounts and rules as plain strings, links unresolved.
+# ruff: noqa: PTH110, PTH114, PTH115, PTH116, PTH120
+
 from __future__ import annotations
 
 import json
@@ -20,7 +23,8 @@ _FILES = ("/etc/ld.so.cache", "/etc/localtime")
 _TOOLS = ("/usr/bin", "/bin", "/usr/include", "/usr/libexec", "/usr/local/include", "/etc/alternatives")
 _TOP = ("/lib", "/lib32", "/lib64", "/bin", "/sbin")
 _LOADERS = (
-    "/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1", "/lib/ld-musl-x86_64.so.1", "/lib/ld-musl-aarch64.so.1",
+    "/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1", "/lib/ld-musl-x86_64.so.1",
+    "/lib/ld-musl-aarch64.so.1",
 )  # fmt: skip
 
 
@@ -70,7 +74,7 @@ def fallback(*, packages: bool) -> View | None:
     for executable in (f"/usr/bin/python{version}", f"/usr/local/bin/python{version}"):
         if not (os.path.exists(executable) and reachable(executable)):
             continue
-        asked = "import sysconfig, json; print(json.dumps([sysconfig.get_path('stdlib'), sysconfig.get_path('platstdlib')]))"
+        asked = "import sysconfig as s, json; print(json.dumps([s.get_path(n) for n in ('stdlib', 'platstdlib')]))"
         try:
             told = subprocess.run(  # noqa: S603  a system interpreter by its absolute path
                 [executable, "-I", "-c", asked], capture_output=True, timeout=30, check=True

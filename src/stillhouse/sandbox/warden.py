@@ -5,6 +5,9 @@ ended and what it wrote. Why: it is process 1 of the answer's PID namespace, so 
 ends, and between cases it kills all that is left and empties the folder.
 """
 
+# The forkserver stays small, so that forks are cheap: it does without pathlib.
+# ruff: noqa: PTH110, PTH118, PTH123
+
 from __future__ import annotations
 
 import fcntl
@@ -28,9 +31,9 @@ NAMESPACES, BUBBLEWRAP, ALONE, UNSAFE = 1, 2, 3, 4
 _TAIL = 16384  # bytes of stderr that are told
 _LOOK = 0.1  # seconds between looks at a folder whose size no mount limits
 _WARM = frozenset(
-    "array ast base64 bisect calendar cmath collections contextlib copy csv dataclasses datetime decimal enum fractions "
-    "functools hashlib heapq io itertools json math numbers numpy operator os queue random re secrets statistics string "
-    "struct sys textwrap threading time traceback types typing unicodedata uuid zlib".split()
+    """array ast base64 bisect calendar cmath collections contextlib copy csv dataclasses datetime decimal enum
+    fractions functools hashlib heapq io itertools json math numbers numpy operator os queue random re secrets
+    statistics string struct sys textwrap threading time traceback types typing unicodedata uuid zlib""".split()  # noqa: SIM905  words read better than a list
 )
 _IMPORT = re.compile(r"^[ \t]*(?:import|from)[ \t]+([\w, \t]+)", re.MULTILINE)
 
@@ -156,9 +159,7 @@ class Warden:
                 sys.path.append(name)
             self._warm()
             code = compile(self.job["code"], "<solution>", "exec", dont_inherit=True)
-            steps: list[list[tuple[str, CodeType]] | None] = []
-            for listed in self.job["steps"]:
-                steps.append(None if listed is None else [self._compile_step(*step) for step in listed])
+            steps = [listed and [self._compile_step(*step) for step in listed] for listed in self.job["steps"]]
         except (SyntaxError, ValueError, MemoryError, RecursionError, OverflowError) as error:
             wire.write(self.channel, {"phase": "broken", "reason": f"{type(error).__name__}: {error}"[:2000]})
             os._exit(0)
