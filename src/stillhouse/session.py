@@ -322,3 +322,49 @@ def _first_interrupt_drains(loop: Loop) -> Iterator[None]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             running.remove_signal_handler(number)
+
+
+def sample(
+    run: Run,
+    queries: Sequence[Query],
+    samples: int,
+    *,
+    teacher: TeacherSpec,
+    verifiers: Mapping[str, Part],
+    judges: Mapping[str, TeacherSpec] | None = None,
+    **settings: Any,
+) -> tuple[Sat, list[dict[str, Any]]]:
+    """A fixed number of samples of each query, whatever passes (evaluation). settings: of `sit`.
+
+    Rows: query, attempt, outcome, rule, finish_reason, completion_tokens, malformed, cost_usd; one a judged sample.
+    """
+    place = run.evaluations / "items"
+    place.mkdir(parents=True, exist_ok=True)
+    ordered = sorted(queries, key=lambda q: q.key)
+    file = place / f"{content_hash(*(q.key for q in ordered))}.parquet"
+    write_rows(file, map(query_to_row, ordered), QUERIES)
+    table = QueryTable([file])
+    sat = sit(
+        run, table, teachers=[teacher], judges=judges or {}, verifiers=verifiers, versions={}, attempts=samples,
+        until_pass=False, purpose="evaluate", **settings,
+    )  # fmt: skip
+    known, index = sat.known, sat.index
+    if known is None:
+        return sat, []
+    mine = np.array([bytes.fromhex(i) for i in sat.identities[teacher.name].values()], "S16")
+    rows = np.flatnonzero(np.isin(known.identity, mine) & (known.attempt <= samples))
+    rows = rows[table.positions(known.prompt[rows]) >= 0]
+    replies = index.find(known.key[rows])
+    made = []
+    for row, reply in zip(rows.tolist(), replies.tolist(), strict=True):
+        if reply < 0:
+            continue
+        cost = float(index.cost_usd[reply])
+        made.append({
+            "query": hex_key(index.query[reply]), "attempt": int(known.attempt[row]), "outcome": str(known.outcome[row]),
+            "rule": str(known.rule[row]), "finish_reason": index.labels[int(index.label[reply])],
+            "completion_tokens": int(index.completion_tokens[reply]),
+            "malformed": "malformed" if known.rule[row] == "malformed" else None,
+            "cost_usd": None if np.isnan(cost) else cost,
+        })  # fmt: skip
+    return sat, made
