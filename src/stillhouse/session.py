@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 
 from stillhouse.loop import Budget, Judged, Loop, Seat, VerifierAt, seat_for, state_counts
-from stillhouse.records import Fault, Part, Teacher, TeacherSpec, UserMistake
-from stillhouse.store.index import Index, load_index
+from stillhouse.records import Fault, Part, Query, Teacher, TeacherSpec, UserMistake, content_hash
+from stillhouse.store.index import Index, hex_key, load_index
 from stillhouse.store.journal import Journal
 from stillhouse.store.known import Known, verdicts_by_reply
 from stillhouse.store.pairs import WAITING, Pairs
@@ -28,6 +28,7 @@ from stillhouse.store.queries import QueryTable
 from stillhouse.store.replies import Replies
 from stillhouse.store.run import Run
 from stillhouse.store.spending import spending
+from stillhouse.store.tables import QUERIES, query_to_row, write_rows
 from stillhouse.store.verdicts import VerdictLog, VerdictRow, load_verdicts
 from stillhouse.workers import WorkerPool
 
@@ -361,7 +362,8 @@ def sample(
             continue
         cost = float(index.cost_usd[reply])
         made.append({
-            "query": hex_key(index.query[reply]), "attempt": int(known.attempt[row]), "outcome": str(known.outcome[row]),
+            "query": hex_key(index.query[reply]), "attempt": int(known.attempt[row]),
+            "outcome": str(known.outcome[row]),
             "rule": str(known.rule[row]), "finish_reason": index.labels[int(index.label[reply])],
             "completion_tokens": int(index.completion_tokens[reply]),
             "malformed": "malformed" if known.rule[row] == "malformed" else None,
