@@ -1,0 +1,140 @@
+r"""Verifies answers of math queries: the last \boxed of the answer against the reference.
+
+In: a query with ground_truth, a response. Out: pass, fail or unknown with the rule that decided; an Ask where a judge
+may still say yes. Runs in a worker: the pool keeps the deadline and the memory limit.
+"""
+
+from __future__ import annotations
+
+import re
+
+from stillhouse.records import Ask, Query, Response, UserMistake, Verdict
+from stillhouse.verifiers import math_backend, math_fast, math_guard, math_judge
+from stillhouse.verifiers.math_clean import clean, key
+from stillhouse.verifiers.math_compare import compare
+from stillhouse.verifiers.math_extract import extract, last_boxed
+from stillhouse.verifiers.math_number import GuardError
+from stillhouse.verifiers.math_read import read
+from stillhouse.verifiers.math_shape import Shape
+
+Decision = tuple[str, bool | None, str]
+
+_GROUPS = re.compile(r"\d{1,3}(?:,[1-9]\d{2})+")
+MODES = ("last", "required")
+CANARY = ((r"\frac{1}{2}", r"\frac{2}{4}", True), (r"x^2-1", "(x-1)(x+1)", True), (r"\sqrt{8}", r"3\sqrt{2}", False))
+
+
+class Math:
+    r"""The verifier of category math.
+
+    boxed: "last" takes the last formula where there is no \boxed (rule math_unboxed); "required" fails such an answer.
+    judge: after a no or an unknown, ask the recipe's judge `math`.
+    """
+
+    version = "math-1"
+    deadline = 3.0
+
+    def __init__(self, boxed: str = "last", judge: bool = False) -> None:
+        if boxed not in MODES:
+            raise UserMistake(f"verify: math: boxed must be one of {', '.join(MODES)}, not {boxed!r}")
+        self.unboxed = boxed == "last"
+        self.judge = judge
+
+    def __call__(self, query: Query, response: Response) -> Verdict | Ask:
+        verdict = self.compare(query, response.answer)
+        if verdict.outcome == "pass" or verdict.rule == "no_reference":
+            return verdict
+        return self.ask(query, response, verdict)
+
+    def ask(self, query: Query, response: Response, so_far: Verdict) -> Verdict | Ask:
+        """The question for the judge after a no or an unknown (a time-out too); so_far itself without a judge."""
+        if not self.judge:
+            return so_far
+        found = extract(response.answer, unboxed=True)
+        return so_far if found is None else math_judge.ask(query, found.text, so_far)
+
+    def settle(self, query: Query, response: Response, reply: Response) -> Verdict:
+        return math_judge.settle(reply)
+
+    def check(self, query: Query) -> Verdict:
+        """Gold self-check: the reference in a box must pass."""
+        reference = (query.ground_truth or "").strip()
+        if not reference:
+            return Verdict.unknown("no_reference", "the query has no ground_truth")
+        content = last_boxed(reference) or reference
+        verdict = self.compare(query, rf"\boxed{{{content}}}")
+        if verdict.outcome == "pass":
+            return verdict
+        return Verdict.unknown("reference", f"the reference does not pass its own verifier: {verdict.reason}")
+
+    def compare(self, query: Query, answer: str) -> Verdict:
+        """The verdict on an answer part, without any judge."""
+        reference = (query.ground_truth or "").strip()
+        if not reference:
+            return Verdict.unknown("no_reference", "the query has no ground_truth")
+        reference = last_boxed(reference) or reference
+        found = extract(answer, unboxed=self.unboxed)
+        if found is None:
+            return Verdict.of(0, 1, "math_unboxed", r"the answer holds no \boxed and no formula")
+        rule, equal, reason = decide(reference, found.text)
+        if not found.boxed:
+            rule, reason = "math_unboxed", f"{rule}: {reason}"
+        if equal is None:
+            return Verdict.unknown(rule, reason)
+        return Verdict.of(int(equal), 1, rule, reason)
+
+    def canary(self) -> None:
+        """Known pairs through Math-Verify, whose errors would otherwise look like wrong answers."""
+        for reference, answer, expected in CANARY:
+            if math_backend.equal(reference, answer) is not expected:
+                raise RuntimeError(f"Math-Verify says {not expected} of {reference} = {answer}: its files are damaged")
+
+
+def decide(reference: str, answer: str) -> Decision:
+    """Rule, equal (None: unknown) and reason for two final answers, the reference first."""
+    left, right = clean(reference), clean(answer)
+    known = math_fast.decide(left, right)
+    if known is not None:
+        return "math_exact", known, "equal" if known else "different"
+    if key(left) == key(right) and left:
+        return "math_exact", True, "the same writing"
+    try:
+        rule, same = _by_convention(left, right)
+    except GuardError as error:
+        return "guard", None, str(error)
+    if same is not None:
+        return rule, same, "equal" if same else "different"
+    return _by_math_verify(left, right)
+
+
+def _by_convention(left: str, right: str) -> tuple[str, bool | None]:
+    """The verdict of our own reading; None where one side cannot be read or compared."""
+    found: tuple[str, bool | None] = ("math_verify", None)
+    for reference in _readings(left):
+        for answer in _readings(right):
+            rule, same = compare(reference, answer)
+            if same or found[1] is None:
+                found = (rule, same)
+            if same:
+                return found
+    return found
+
+
+def _readings(text: str) -> list[Shape]:
+    """A text's shape; of digits in groups of three both the number and the list."""
+    texts = [text, text.replace(",", ", ")] if _GROUPS.fullmatch(text) else [text]
+    return [shape for shape in map(read, texts) if shape is not None]
+
+
+def _by_math_verify(left: str, right: str) -> Decision:
+    for text in (left, right):
+        refused = math_guard.refusal(text)
+        if refused is not None:
+            return "guard", None, refused
+    try:
+        same = math_backend.equal(left, right)
+    except math_backend.UnreadableError:
+        return "reference", None, f"the reference cannot be parsed: {left[:200]}"
+    except Exception as error:  # noqa: BLE001  sympy raises of everything; unknown is what that means
+        return "error", None, f"{type(error).__name__}: {error}"[:300]
+    return "math_verify", same, "equal" if same else "different"
