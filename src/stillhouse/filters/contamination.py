@@ -43,6 +43,8 @@ class BenchmarkIndex:
     """Items shorter than `width` words match by equality only. Texts and items count as equal when their words are
     (case, white space, punctuation aside)."""
 
+    words = staticmethod(split_words)
+
     def __init__(self, items: Sequence[str], width: int) -> None:
         self.width = width
         self._words = split_words(pa.array(items, pa.large_string()))

@@ -47,6 +47,8 @@ class NearDuplicates:
         self._factors = random.integers(0, 2**32, count, dtype=np.uint32) | np.uint32(1)
         self._terms = random.integers(0, 2**32, count, dtype=np.uint32)
 
+    words = staticmethod(split_words)
+
     def sign(self, texts: pa.Array, groups: U64, words: Words | None = None) -> Signatures:
         """Signatures of n texts. groups: hash of what must be equal in near-duplicates; words: where at hand."""
         words = words or split_words(texts)

@@ -53,7 +53,20 @@ gc.freeze()
 sys.modules["stillhouse.sandbox.warden"].main(20, setting, "/box")
 """
 _servers = itertools.count()
-_INSIDE = ("syscalls", "seccomp", "policy", "landlock", "limits", "wire", "plain", "folder", "procs", "case", "warden")
+_INSIDE = (
+    "syscalls",
+    "seccomp",
+    "policy",
+    "landlock",
+    "limits",
+    "wire",
+    "plain",
+    "folder",
+    "procs",
+    "case",
+    "pipes",
+    "warden",
+)
 
 
 class NoRung(Exception):  # noqa: N818  a finding about the machine
@@ -132,9 +145,9 @@ class Server:
         for path, target in (*seen.links.items(), ("/dev/shm", namespaces.BOX), ("/tmp", namespaces.BOX)):  # noqa: S108  links inside
             binds += ["--symlink", target, path]
         command = [
-            program, "--unshare-user", "--unshare-all", "--disable-userns", "--die-with-parent",
-            "--new-session", "--as-pid-1", "--cap-drop", "ALL", *binds, "--size", "{files}", "--tmpfs", namespaces.BOX, "--remount-ro", "/",
-            "--chdir", namespaces.BOX, "--seccomp", "22",
+            program, "--unshare-user", "--unshare-all", "--disable-userns", "--die-with-parent", "--new-session",
+            "--as-pid-1", "--cap-drop", "ALL", *binds, "--size", "{files}", "--tmpfs", namespaces.BOX,
+            "--remount-ro", "/", "--chdir", namespaces.BOX, "--seccomp", "22",
             "--", seen.executable, "-S", "-s", "-P", "-B", "-X", "utf8", "-c", _BOOT_IN_BUBBLEWRAP,
         ]  # fmt: skip
         return {"bubblewrap": command, "bundle": self._kept}

@@ -28,8 +28,8 @@ from stillhouse.sandbox import case, folder, namespaces, policy, procs, syscalls
 _LOOK = 0.05  # seconds between looks at the memory of a running answer
 # what nearly every answer imports; not threading or random, whose hooks after each fork cost as much as the fork
 _PRELOADED = (
-    "array", "bisect", "collections", "copy", "functools", "heapq", "io", "itertools", "math", "operator", "re", "string",
-    "typing",
+    "array", "bisect", "collections", "copy", "functools", "heapq", "io", "itertools", "math", "operator", "re",
+    "string", "typing",
 )  # fmt: skip
 
 
@@ -149,7 +149,7 @@ class Server:
         for source in [self.control.fileno(), self.proc, self.parent, self.own_pids, descriptor, *kept]:
             if source not in names.values():
                 os.close(source)
-        command = [each.format(files=files) for each in self.setting["bubblewrap"]]
+        command = [each.replace("{files}", str(files)) for each in self.setting["bubblewrap"]]
         environment = {"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
         os.execve(command[0], command, environment)  # noqa: S606  bubblewrap by its absolute path, without a shell
 

@@ -10,7 +10,6 @@ ends, and between cases it kills all that is left and empties the folder.
 
 from __future__ import annotations
 
-import fcntl
 import importlib
 import os
 import re
@@ -25,6 +24,7 @@ from typing import Any, NoReturn
 
 from stillhouse.sandbox import case, folder, landlock, limits, policy, procs, seccomp, syscalls, wire
 from stillhouse.sandbox.limits import Limits
+from stillhouse.sandbox.pipes import Pipe, clear_descriptors
 from stillhouse.sandbox.plain import encoder
 
 NAMESPACES, BUBBLEWRAP, ALONE, UNSAFE = 1, 2, 3, 4
@@ -36,40 +36,6 @@ _WARM = frozenset(
     statistics string struct sys textwrap threading time traceback types typing unicodedata uuid zlib""".split()  # noqa: SIM905  words read better than a list
 )
 _IMPORT = re.compile(r"^[ \t]*(?:import|from)[ \t]+([\w, \t]+)", re.MULTILINE)
-
-
-class Pipe:
-    """What a case writes to one descriptor."""
-
-    def __init__(self) -> None:
-        self.read, self.write = os.pipe()
-        self.pieces: list[bytes] = []
-        self.size = 0
-
-    def take(self) -> bool:
-        """Read once; False at the end of the stream."""
-        piece = os.read(self.read, 65536)
-        self.pieces.append(piece)
-        self.size += len(piece)
-        return bool(piece)
-
-    def drain(self, most: int) -> None:
-        """What is there now, without waiting for processes that still hold the other end."""
-        os.set_blocking(self.read, False)
-        try:
-            while self.size <= most and self.take():
-                pass
-        except BlockingIOError:
-            pass
-
-    def close(self) -> None:
-        os.close(self.read)
-        if self.write >= 0:
-            os.close(self.write)
-
-    @property
-    def data(self) -> bytes:
-        return b"".join(self.pieces)
 
 
 class Warden:
@@ -331,24 +297,11 @@ class Warden:
             return file.read(self.limits.files + 1)
 
 
-def _clear_descriptors(descriptor: int) -> socket.socket:
-    """0 to 3 are /dev/null, so that nothing needed stands where a case puts its own; the channel is above."""
-    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, 10)
-    nothing = os.open("/dev/null", os.O_RDWR)
-    for low in range(case.RESULT + 1):
-        os.dup2(nothing, low)
-    if nothing > case.RESULT:
-        os.close(nothing)
-    os.closerange(case.RESULT + 1, moved)
-    os.closerange(moved + 1, 1024)
-    return socket.socket(fileno=moved)
-
-
 def main(descriptor: int, setting: Mapping[str, Any], box: str) -> NoReturn:
     """Never returns. What fails before `confined` is told to the parent as a fault of the sandbox."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_DFL)
-    channel = _clear_descriptors(descriptor)
+    channel = clear_descriptors(descriptor)
     try:
         Warden(channel, setting, box).run()
     except wire.Broken:

@@ -30,7 +30,7 @@ from stillhouse.store.tables import QUERIES, REJECTED, TableWriter
 NEAR_DUPLICATES = Part("stillhouse.filters.near_duplicates:NearDuplicates")
 CONTAMINATION = Part("stillhouse.filters.contamination:Contamination")
 GROUP_ROWS = 50_000  # rows that are checked and written by one task
-ONE_FILE_ROWS = 200_000  # up to here the parts become one file
+ONE_FILE_ROWS = 20_000  # up to here the parts become one file
 HITS_TOLD = 1000  # hits of a benchmark that contamination.json spells out; rejected.parquet has all
 _VERSION = 1  # of the shards' layout and of the rules, a part of the work folder's name
 
@@ -84,10 +84,18 @@ def curate(
 
 
 def _pieces(sources: Sequence[Part]) -> Iterator[Part]:
-    """Each source, or the parts that it says it falls into, in the order of the recipe."""
+    """Each source, or the pieces it falls into, in the order of the recipe: what its `pieces(part)` says, else one a
+    file where it tells its `files()` and takes a `path`."""
     for part in sources:
-        split = getattr(part.build(), "pieces", None)
-        yield from split(part) if split is not None else [part]
+        source = part.build()
+        split = getattr(source, "pieces", None)
+        if split is not None:
+            yield from split(part)
+        elif hasattr(source, "files") and "path" in part.settings and part.settings.get("limit") is None:
+            settings = {name: value for name, value in part.settings.items() if name != "folder"}
+            yield from (Part(part.path, settings | {"path": file}) for file in source.files())
+        else:
+            yield part
 
 
 def _described(part: Part) -> list[Any]:
