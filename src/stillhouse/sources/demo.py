@@ -168,9 +168,9 @@ _SCIENCE = (
     ("What do bees make?\nA. milk\nB. honey", "B. honey", "B"),
     ("Which animal lives in water?\nA. goat\nB. lion\nC. fish", "C. fish", "C"),
 )
-_IF = (
-    ("Write a sentence with the words tree and bird.", "A bird sits in the tree."),
+_IF = (  # the last one shown weighs most with so small a model: the one in capitals comes first
     ("Write a sentence about a lamp in capital letters.", "THE LAMP IS ON THE DESK."),
+    ("Write a sentence with the words tree and bird.", "A bird sits in the tree."),
     ("Write a sentence about a dog. Use less than 10 words.", "The dog runs fast."),
 )
 
