@@ -55,18 +55,31 @@ def with_dots(left: Many, right: Many, compare: Compare) -> bool | None:
         ]
         if all_of(verdicts):
             return True
-    one, two = _progression(left), _progression(right)
+    one, two = progression(left), progression(right)
     if one is None or two is None:
         a, b = _expanded(left), _expanded(right)
-        return None if a is None or b is None else covers(a, b, compare)
+        return _shown(left, right, compare) if a is None or b is None else covers(a, b, compare)
     return all_of([_same(x, y) for x, y in zip(one, two, strict=True)])
+
+
+def _shown(left: Many, right: Many, compare: Compare) -> bool | None:
+    """False when terms at the beginning or end differ, or only one list goes on; else nobody can tell."""
+    if not all(any(isinstance(item, Dots) for item in many.items) for many in (left, right)):
+        return False
+    for a, b in (left.items, right.items), (left.items[::-1], right.items[::-1]):
+        for x, y in zip(a, b, strict=False):
+            if isinstance(x, Dots) or isinstance(y, Dots):
+                break
+            if compare(x, y)[1] is False:
+                return False
+    return None
 
 
 def _same(a: Node | None, b: Node | None) -> bool | None:
     return a is b if a is None or b is None else same(a, b)
 
 
-def _progression(many: Many) -> tuple[Node | None, ...] | None:
+def progression(many: Many) -> tuple[Node, Node, Node | None] | None:
     """First term, step and last term (None: it goes on for ever) of a list with one ellipsis and two terms before it."""
     dots = [index for index, item in enumerate(many.items) if isinstance(item, Dots)]
     if len(dots) != 1 or dots[0] < 2 or len(many.items) - dots[0] > 2:
@@ -85,10 +98,10 @@ def _expanded(many: Many) -> list[Shape] | None:
     """All items of a list of numbers, the ellipsis filled in."""
     if not any(isinstance(item, Dots) for item in many.items):
         return list(many.items)
-    found = _progression(many)
+    found = progression(many)
     if found is None or any(part is None for part in found):
         return None
-    first, step, last = (constant(part) if part is not None else None for part in found)
+    first, step, last = (None if part is None else constant(part) for part in found)
     if not all(isinstance(value, Fraction) for value in (first, step, last)) or not step:
         return None
     assert isinstance(first, Fraction) and isinstance(step, Fraction) and isinstance(last, Fraction)  # noqa: S101, PT018
