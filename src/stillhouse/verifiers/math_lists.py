@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 
-from stillhouse.verifiers.math_equal import constant, same
+from stillhouse.verifiers.math_equal import DIGITS, arithmetic, constant, same, value
 from stillhouse.verifiers.math_shape import Dots, Many, Scalar, Shape
-from stillhouse.verifiers.math_tree import Node, num
+from stillhouse.verifiers.math_tree import Node, num, symbols
 
 Compare = Callable[[Shape, Shape], tuple[str, bool | None]]
 MAX_EXPANDED = 2_000
@@ -91,7 +91,23 @@ def progression(many: Many) -> tuple[Node, Node, Node | None] | None:
     steps = [Node("add", (b, Node("neg", (a,)))) for a, b in zip(head, head[1:], strict=False)]
     if not all(same(steps[0], step) for step in steps[1:]):
         return None
-    return head[0], steps[0], nodes[-1] if dots[0] < len(many.items) - 1 else None
+    last = nodes[-1] if dots[0] < len(many.items) - 1 else None
+    if last is not None and not _counts(Node("div", (Node("add", (last, Node("neg", (head[0],)))), steps[0]))):
+        return None
+    return head[0], steps[0], last
+
+
+def _counts(node: Node) -> bool:
+    """Whether an expression can be a number of steps: whole, and linear in its only variable."""
+    names = symbols(node)
+    if len(names) > 1:
+        return False
+    numbers = arithmetic(DIGITS, True, None)
+    found = [value(node, numbers, {name: Fraction(at) for name in names}) for at in (1, 2, 3, 7)]
+    if not all(isinstance(one, Fraction) and one.denominator == 1 for one in found):
+        return False
+    one, two, three, seven = found
+    return bool(two - one == three - two and seven - three == 4 * (two - one))  # type: ignore[operator]  # fractions all
 
 
 def _expanded(many: Many) -> list[Shape] | None:

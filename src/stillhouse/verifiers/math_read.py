@@ -229,7 +229,7 @@ def _clause(body: list[Token], depth: int) -> Shape:
     """One clause: a chain of sides with relations between them, a ratio, or a single side."""
     if not body:
         raise UnreadableError("nothing between two commas")
-    if len(body) == 1 and body[0].kind == "cmd" and body[0].text == "ldots":
+    if _is_dots(body):
         return Dots()
     sides, signs_between = _split(body, set(_COMPARE))
     if len(sides) > 1:
@@ -349,8 +349,10 @@ def _side(body: list[Token], depth: int) -> Shape:
     parts, links = _split(body, {"cup", "cap", "setminus"})
     if len(parts) > 1:
         return _set_algebra(parts, links, depth)
-    if any(token.kind == "cmd" and token.text == "ldots" for token in body):
-        return _dotted_sum(body, depth)
+    if any(_is_dots([token]) for token in body):
+        terms, _ = _split(body, {"+"})
+        if any(map(_is_dots, terms)):
+            return _dotted_sum(terms, depth)
     special = _special(body)
     if special is not None:
         return special
@@ -360,9 +362,12 @@ def _side(body: list[Token], depth: int) -> Shape:
     return _scalar(body, depth)
 
 
-def _dotted_sum(body: list[Token], depth: int) -> Shape:
+def _is_dots(body: list[Token]) -> bool:
+    return len(body) == 1 and body[0].kind == "cmd" and body[0].text == "ldots"
+
+
+def _dotted_sum(parts: list[list[Token]], depth: int) -> Shape:
     """`1 + 2 + ... + n`: the sum of an arithmetic progression by its formula, any other as its terms."""
-    parts, _ = _split(body, {"+"})
     if len(parts) < 3 or not all(parts):
         raise UnreadableError("an ellipsis outside of a list or sum")
     terms = Many("sum", tuple(_clause(part, depth) for part in parts))
