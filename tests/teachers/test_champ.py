@@ -16,7 +16,7 @@ INVOLUTIONS = "How many involutions are there on the set {1, 2, 3, 4, 5, 6}?"
 
 def reply(teacher: Recorded, id: str) -> Response:
     query = Query((Message("user", "another wording"),), "math", id=id)
-    return asyncio.run(teacher.send(teacher.request(query, 0)))
+    return asyncio.run(teacher.send(teacher.request(query, 1)))
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -48,8 +48,12 @@ def test_a_reply_that_ran_into_its_limit_is_truncated() -> None:
 
 def test_a_wrong_model_or_setting_is_told_with_what_there_is() -> None:
     with pytest.raises(UserMistake) as caught:
-        champ("c", "GPT4", "0-shot")
+        champ("c", "GPT4", "0-Shots")
     assert "did you mean 'GPT-4'?" in str(caught.value) and "did you mean '0-Shot'?" in str(caught.value)
+
+
+def test_case_does_not_matter_in_the_names() -> None:
+    assert champ("c", "gpt-4 turbo", "no c W/ h").model == "GPT-4 Turbo, No C w/ H"
 
 
 def test_replies_are_found_by_the_problems_text() -> None:

@@ -15,7 +15,7 @@ def ask(text: str = "1 + 1?", **more: Any) -> Query:
     return Query((Message("user", text),), "math", **more)
 
 
-def reply(teacher: Recorded, query: Query, attempt: int = 0) -> Response:
+def reply(teacher: Recorded, query: Query, attempt: int = 1) -> Response:
     return asyncio.run(teacher.send(teacher.request(query, attempt)))
 
 
@@ -52,17 +52,17 @@ def test_thinking_may_stand_in_a_field_of_its_own(name: str) -> None:
 
 def test_the_attempts_are_the_rows_in_their_order_and_then_it_is_over() -> None:
     teacher = recorded(*({"query": "1 + 1?", "response": str(number)} for number in range(3)))
-    assert [reply(teacher, ask(), attempt).text for attempt in range(3)] == ["0", "1", "2"]
+    assert [reply(teacher, ask(), attempt).text for attempt in (1, 2, 3)] == ["0", "1", "2"]
     with pytest.raises(Fault) as caught:
-        reply(teacher, ask(), 3)
+        reply(teacher, ask(), 4)
     assert caught.value.kind == "not_recorded" and not caught.value.retryable and not caught.value.maybe_paid
     with pytest.raises(Fault, match="does not know this query"):
         reply(teacher, ask("another"))
 
 
 def test_a_row_may_say_which_attempt_it_is() -> None:
-    rows = [{"query": "q", "response": "b", "attempt": 1}, {"query": "q", "response": "a", "attempt": 0}]
-    assert [reply(recorded(*rows), ask("q"), attempt).text for attempt in (0, 1)] == ["a", "b"]
+    rows = [{"query": "q", "response": "b", "attempt": 2}, {"query": "q", "response": "a", "attempt": 1}]
+    assert [reply(recorded(*rows), ask("q"), attempt).text for attempt in (1, 2)] == ["a", "b"]
 
 
 def test_usage_cost_and_finish_reason_are_taken_from_the_row() -> None:

@@ -31,6 +31,8 @@ _TOO_LONG = "LENGTH_CURRENT"  # the model ran into its limit; the turn after it 
 
 def champ(name: str, model: str, setting: str = "0-Shot", **settings: Any) -> Recorded:
     """A teacher that gave one reply to each problem. settings: as of Recorded. Raises UserMistake."""
+    model = next((one for one in MODELS if one.lower() == str(model).lower()), model)
+    setting = next((one for one in SETTINGS if one.lower() == str(setting).lower()), setting)
     problems = _mistakes(name, model, setting)
     if problems:
         raise UserMistake(*problems)

@@ -64,12 +64,9 @@ class Recorded:
         revision: str = "",
         price: Any = None,
         terms: Terms | bool = "unknown",
-        licence: str = "",
         family: str = "",
         thinking: Thinking = "optional",
         max_tokens: int = 1_000_000,
-        perplexity: float = 20.0,
-        max_in_flight: int = 256,
     ) -> None:
         problems: list[str] = []
         where = f"teacher {name}"
@@ -81,12 +78,8 @@ class Recorded:
         self.price, self.terms = read_price(price, where, problems), read_terms(terms, where, problems)
         if problems:
             raise UserMistake(*problems)
-        self.licence, self.family, self.thinking = licence, family, thinking
-        self.max_tokens, self.max_in_flight, self.perplexity = max_tokens, max_in_flight, perplexity
+        self.family, self.thinking, self.max_tokens = family, thinking, max_tokens
         self.endpoints = (f"recorded://{name}",)
-        self.profile, self.batch = "recorded", False
-        self.requests_per_minute: float | None = None
-        self.tokens_per_minute: float | None = None
         self._path = None if path is None else Path(path)
         self._given = None if rows is None else list(rows)
         self._index: _Rows | None = None
@@ -121,7 +114,7 @@ class Recorded:
         attempts = places.get(request.query) or places.get(f"id:{user}" if user else "") or {}
         place = attempts.get(request.attempt)
         if place is None:
-            known = f"has {len(attempts)} attempts of it" if attempts else "does not know this query"
+            known = f"has {len(attempts)} of this query" if attempts else "does not know this query"
             raise Fault("not_recorded", f"{self.name} {known}; attempt {request.attempt} was not recorded")
         return self._response(request, self._read(place))
 
@@ -241,11 +234,11 @@ def _tokens(request: Request, usage: Usage, text: str, thoughts: str | None) -> 
 
 
 def _add(attempts: dict[int, Any], number: Any, place: Any) -> None:
-    """Rows that say their attempt go there; the others take the next free number, in their order."""
-    if isinstance(number, int) and not isinstance(number, bool) and number >= 0 and number not in attempts:
+    """Rows that say their attempt go there; the others take the next free number from 1 on, in their order."""
+    if isinstance(number, int) and not isinstance(number, bool) and number >= 1 and number not in attempts:
         attempts[number] = place
         return
-    free = 0
+    free = 1
     while free in attempts:
         free += 1
     attempts[free] = place
