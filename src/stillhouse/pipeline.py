@@ -19,7 +19,7 @@ from stillhouse.engines.engine import Engine, make_engine
 from stillhouse.progress import Teller
 from stillhouse.records import UserMistake
 from stillhouse.settings import Recipe
-from stillhouse.stages.compare import compare
+from stillhouse.stages.compare import compare, compare_datasets
 from stillhouse.stages.curate import curate
 from stillhouse.stages.distill import distill
 from stillhouse.stages.export import export
@@ -156,7 +156,10 @@ class Sitting:
         return counts, [self.run.filters]
 
     def _export(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[Path]]:
-        counts = export(self.run, teachers=self.parts.teachers, name=self.recipe.name, **options)
+        counts = export(
+            self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer,
+            sources=recipes.source_facts(self.recipe), **options,
+        )  # fmt: skip
         return counts, [self.run.datasets]
 
     def _compare(self) -> tuple[dict[str, Any], list[Path]]:
@@ -213,7 +216,6 @@ def run_recipe(
     *,
     until: str | None = None,
     engine: str | None = None,
-    dry_run: bool = False,
     quiet: bool = False,
 ) -> Outcome:
     """`stillhouse run RECIPE`. out: the run folder, default runs/NAME."""
@@ -256,8 +258,6 @@ def run_stage(folder: Path, stage: str, *, quiet: bool = False, **options: Any) 
 
 def compare_existing(datasets: list[Path], out: Path | None, *, quiet: bool = False) -> Outcome:
     """`stillhouse compare A B ... --out DIR`: report.json and report.html of datasets that exist already."""
-    from stillhouse.stages.compare import compare_datasets
-
     if len(datasets) < 2:
         raise UserMistake("compare takes a run folder, or two datasets and more")
     folder = out or Path("runs") / "-".join(d.stem for d in datasets)

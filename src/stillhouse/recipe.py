@@ -18,7 +18,7 @@ import yaml
 from pydantic import ValidationError
 
 from stillhouse.mistakes import RecipeLoader, caret, construct, doubled_keys, find, told_errors
-from stillhouse.records import Part, Price, TeacherSpec, UserMistake
+from stillhouse.records import Part, Price, TeacherSpec, Terms, UserMistake
 from stillhouse.settings import (
     AvoidSettings,
     EndpointSettings,
@@ -142,6 +142,13 @@ def _across(recipe: Recipe, node: yaml.Node, text: str, name: str, folder: Path)
                 problems.append(at("judges", kind) + "base_url is missing")
             if recipe.distill.budget_usd is not None and judge.price is None:
                 problems.append(at("judges", kind) + "a budget needs prices, and this judge has none")
+    for i, avoided in enumerate(recipe.curate.avoid):
+        if isinstance(avoided, str):
+            if avoided not in BENCHMARKS:
+                hint = f"the benchmarks are {', '.join(BENCHMARKS)}; a file is {{path: FILE, name: NAME}}"
+                problems.append(at("curate", "avoid", i) + f"there is no benchmark {avoided!r}; {hint}")
+        elif not _files(avoided.path, folder):
+            problems.append(at("curate", "avoid", i, "path") + f"there is no such file or folder: {avoided.path}")
     for i, entry in enumerate(recipe.queries):
         if entry.path is not None and entry.mapping is None and not _files(entry.path, folder):
             problems.append(at("queries", i, "path") + f"there is no such file or folder: {entry.path}")
@@ -216,7 +223,7 @@ def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
 
 
 QUERY_FILTERS = ("odd_characters", "incomplete", "url", "table", "image")
-BENCHMARKS = ("aime2024", "aime2025", "math500", "livecodebench")
+BENCHMARKS = {"aime2024": "aime", "aime2025": "aime", "math500": "math500", "livecodebench": "livecodebench"}
 
 
 def _path(path: str, folder: Path) -> str:
@@ -250,14 +257,10 @@ def _source(entry: QueriesSettings, folder: Path) -> Part:
 
 def _avoid(entry: AvoidSettings | str, folder: Path) -> tuple[str, Part]:
     if isinstance(entry, str):
-        return entry, Part(f"stillhouse.benchmarks.{_benchmark_file(entry)}:Queries", {"name": entry})
+        return entry, Part(f"stillhouse.benchmarks.{BENCHMARKS[entry]}:{entry}")
     columns = {"columns": {"query": entry.column}} if entry.column else {}
     settings = {"path": _path(entry.path, folder), "category": "other", "source": entry.name, **columns}
     return entry.name, Part("stillhouse.sources.files:Files", settings)
-
-
-def _benchmark_file(name: str) -> str:
-    return "aime" if name.startswith("aime") else name
 
 
 def _embeddings(recipe: Recipe) -> Part | None:
@@ -392,7 +395,7 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
             "stillhouse.teachers.embedded:Embedded", _embedded(settings) | {"max_tokens": limit} | entry.settings
         )
     elif entry.profile == "recorded":
-        keep = {"name": entry.name, "path": _path(entry.path or "", folder)}
+        keep: dict[str, Any] = {"name": entry.name, "path": _path(entry.path or "", folder)}
         keep |= {k: v for k, v in settings.items() if k in ("model", "thinking", "terms")}
         part = Part("stillhouse.teachers.recorded:Recorded", keep | entry.settings)
     elif entry.profile == "champ":
@@ -401,7 +404,8 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
     else:
         part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": entry.profile, "max_tokens": limit})
     spec = _spec(entry.name, entry, part, profile, limit)
-    terms = entry.terms or {"champ": "no", "embedded": "yes"}.get(entry.profile, profile.terms)
+    usual_terms: dict[str, Terms] = {"champ": "no", "embedded": "yes"}
+    terms = entry.terms or usual_terms.get(entry.profile, profile.terms)
     return replace(
         spec, terms=terms, thinking=entry.thinking or profile.thinking, licence=entry.licence or profile.licence,
         perplexity=entry.perplexity or profile.perplexity, batch=entry.batch,
@@ -421,7 +425,8 @@ def _spec(name: str, entry: EndpointSettings, part: Part, profile: Profile, limi
         name=name, part=part, model=entry.model or "", endpoints=urls, max_in_flight=entry.max_in_flight,
         price=Price(**entry.price.model_dump()) if entry.price else None, budget_usd=entry.budget_usd,
         requests_per_minute=entry.requests_per_minute, tokens_per_minute=entry.tokens_per_minute,
-        timeout=entry.timeout, max_tokens=limit, thinking=profile.thinking, family=entry.family or profile.family,
+        timeout=entry.timeout, patience=entry.patience,
+        max_tokens=limit, thinking=profile.thinking, family=entry.family or profile.family,
         licence=profile.licence, terms=profile.terms,
     )  # fmt: skip
 
@@ -457,6 +462,18 @@ def frozen(recipe: Recipe, folder: Path) -> str:
     if value["store"]:
         value["store"] = str((folder / value["store"]).absolute())
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110)
+
+
+def source_facts(recipe: Recipe) -> list[dict[str, str]]:
+    """What the recipe says of each source of queries: name, licence, terms; for rows and cards."""
+    return [
+        {
+            "name": entry.source or Path(entry.path or entry.hub or entry.gym or entry.mapping or "").stem
+            or ("champ" if entry.champ else "demo" if entry.demo else str(entry.part)),
+            "licence": entry.licence, "terms": entry.terms,
+        }
+        for entry in recipe.queries
+    ]  # fmt: skip
 
 
 def store_folder(recipe: Recipe, folder: Path) -> Path | None:

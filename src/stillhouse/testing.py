@@ -24,8 +24,11 @@ from stillhouse.records import (
     response_key,
 )
 from stillhouse.transport.fake_server import FAULTS, Counts, FakeServer
+from stillhouse.transport.fake_time import simulate
 
-__all__ = ["FAULTS", "REPLY_MODES", "Counts", "FakeServer", "FakeTeacher", "fake_text", "fault_of", "reply_text"]
+__all__ = [
+    "FAULTS", "REPLY_MODES", "Counts", "FakeServer", "FakeTeacher", "fake_text", "fault_of", "reply_text", "simulate",
+]  # fmt: skip
 
 LOOP_TEXT = "and then we add the two numbers again, which gives the same sum as before, so we check it once more: "
 REPLY_MODES = ("good", "wrong", "truncated", "malformed", "empty", "looping", "slow")

@@ -109,6 +109,13 @@ def _reset_of_spent(headers: Mapping[str, str]) -> float | None:
     return max(spent) if spent else max(every, default=None)
 
 
+def spent(headers: Mapping[str, str]) -> bool:
+    """Do the rate-limit headers of a reply say that nothing remains?"""
+    names = ("x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens", "x-ratelimit-remaining",
+             "ratelimit-remaining")  # fmt: skip
+    return any(_number(headers.get(name)) == 0 for name in names)
+
+
 def _number(text: str | None, unit: float = 1.0) -> float | None:
     if text is None:
         return None

@@ -14,7 +14,7 @@ _TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf90
                     r"\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff]+")  # fmt: skip
 _REMEMBERED = 4  # latest places of a window: enough where a phrase holds a window more than once
 _MOST_CANDIDATES = 64
-_EVERY = 16  # tokens between the windows that are remembered; every window is looked up
+_SPARSE = 16  # tokens between the windows that are remembered, at most; every window is looked up
 
 
 class Repeats:
@@ -25,6 +25,8 @@ class Repeats:
             raise ValueError(f"a loop is a phrase of >= 1 token, >= 2 times; not {min_tokens} and {times}")
         self.min_tokens, self.times = min_tokens, times
         self.found: int | None = None  # length of the repeated phrase, in tokens
+        # so close that every loop holds a remembered window and, later in it, the same window again
+        self._every = min(_SPARSE, (times - 2) * min_tokens + 1)
         self._tokens = array("q")  # hashes
         self._cut = ""  # the last token, which may go on in the next piece
         self._places: dict[int, tuple[int, ...]] = {}  # hash of a window -> where it ended
@@ -61,7 +63,7 @@ class Repeats:
                 back = at - place
                 if back not in runs and len(runs) < _MOST_CANDIDATES:
                     runs[back] = self._run_before(at, back)
-            if at % _EVERY == 0:
+            if at % self._every == 0:
                 self._places[window] = (*earlier[-_REMEMBERED + 1 :], at)
         self._runs = runs
         for back, run in runs.items():
