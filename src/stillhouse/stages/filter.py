@@ -104,10 +104,10 @@ def _filter_teacher(
                         (rules if outcome == "fail" else unknown)[rule] += 1
     shutil.rmtree(work)
     dropped = rules.total()
-    unit = "tokens" if tokenizer is not None else "words"
     return {
         "accepted": total, "dropped": dropped, "kept": total - dropped, "rules": dict(sorted(rules.items())),
-        "unknown": dict(sorted(unknown.items())), "filters": [part_name(p) for p in (*filters, *corpus)], "unit": unit,
+        "unknown": dict(sorted(unknown.items())), "filters": [part_name(p) for p in (*filters, *corpus)],
+        "unit": _tokens(tokenizer).unit,
     }  # fmt: skip
 
 
