@@ -48,7 +48,9 @@ class Chat:
         """From a folder with tokenizer.json, a GGUF file, or a hub name; `template` (text) overrides its own."""
         path = Path(place)
         if path.suffix == ".gguf":
-            return _from_gguf(path, template)
+            from stillhouse.students.gguf_files import chat_of, open_gguf
+
+            return chat_of(open_gguf(path), path.name, template)
         return _from_folder(path if path.is_dir() else _from_hub(str(place)), str(place), template)
 
     def render(self, turns: Turns, *, generate: bool = False) -> str:
@@ -161,14 +163,3 @@ def _from_hub(name: str) -> Path:
             f"the tokenizer of {name} is not to be had ({type(error).__name__}): name a folder that holds its "
             "tokenizer.json and tokenizer_config.json with `train: {tokenizer: FOLDER}`"
         ) from error
-
-
-def _from_gguf(path: Path, template: str | None) -> Chat:
-    try:
-        from transformers import AutoTokenizer
-    except ImportError as error:
-        raise UserMistake(f"reading {path.name} needs `pip install 'stillhouse[train]'`") from error
-    read = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
-    tokens = {key: text for key in ("bos_token", "eos_token", "pad_token", "unk_token")
-              if (text := _token_text(getattr(read, key, None)))}  # fmt: skip
-    return Chat(read.backend_tokenizer, template or str(read.chat_template), tokens, path.name)
