@@ -20,7 +20,7 @@ import numpy as np
 
 from stillhouse.records import UserMistake, canonical_json, content_hash
 from stillhouse.students.chat import Chat
-from stillhouse.students.packing import pack
+from stillhouse.students.packing import pack, shared_prefix
 from stillhouse.students.rendering import SYSTEM_PROMPT, Excluded, Form, Proof, Renderer, Sample, prove
 
 
@@ -119,8 +119,7 @@ class Local:
         return plan
 
     def _plan(self, samples: Sequence[Sample], name: str, seed: int) -> dict[str, Any]:
-        lengths = [len(sample.tokens) for sample in samples]
-        sequences = len(pack(lengths, self.schedule.sequence_tokens))
+        sequences = len(laid(samples, self.schedule)[1])
         facts = {
             "base": Path(self.base).name if Path(self.base).exists() else self.base, "method": self.method,
             "lora_rank": self.lora_rank if self.method == "lora" else None, "form": self.renderer.form, "seed": seed,
@@ -128,11 +127,17 @@ class Local:
         }  # fmt: skip
         data = content_hash(*(f"{s.key} {s.start} {content_hash(s.tokens.tobytes().hex())}" for s in samples))
         return {
-            "student": name, **facts, "samples": len(samples), "tokens": sum(lengths),
+            "student": name, **facts, "samples": len(samples), "tokens": sum(len(s.tokens) for s in samples),
             "trained_tokens": sum(len(s.tokens) - s.start for s in samples), "sequences": sequences,
             "total_steps": self.schedule.total(sequences), "done": False,
             "fingerprint": content_hash("student", canonical_json(facts), data),
         }  # fmt: skip
+
+
+def laid(samples: Sequence[Sample], schedule: Schedule) -> tuple[int, list[Any]]:
+    """The tokens that all samples begin with, and the samples of each packed sequence behind them."""
+    prefix = shared_prefix([s.tokens for s in samples], min(s.start for s in samples) - 1)
+    return prefix, pack([len(s.tokens) - prefix for s in samples], schedule.sequence_tokens - prefix)
 
 
 class Session:
@@ -143,7 +148,7 @@ class Session:
     ) -> None:
         self.model, self.samples, self.schedule = model, samples, schedule
         self.folder, self.seed, self.save_every = folder, seed, save_every
-        self.sequences = pack([len(s.tokens) for s in samples], schedule.sequence_tokens)
+        self.prefix, self.sequences = laid(samples, schedule)
         self.total = schedule.total(len(self.sequences))
 
     def run(self) -> float:
@@ -157,6 +162,7 @@ class Session:
                     [[self.samples[int(i)] for i in sequence] for sequence in self._batch(step)],
                     rate=self.schedule.rate(step, self.total),
                     clip=self.schedule.clip,
+                    prefix=self.prefix,
                 )
                 step += 1
                 epoch = step * self.schedule.batch / len(self.sequences)

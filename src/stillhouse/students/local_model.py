@@ -47,7 +47,7 @@ def load(base: str) -> Any:
         with torch.device("meta"):
             model = LlamaForCausalLM(config)
         model.to_empty(device="cpu")
-        state = {name: torch.from_numpy(value) for name, value in weights_of(reader).items()}
+        state = {name: torch.from_numpy(np.array(value)) for name, value in weights_of(reader).items()}
         missing, unexpected = model.load_state_dict(state, strict=False, assign=True)
         model.tie_weights()
         lost = [name for name in missing if not (name == "lm_head.weight" and config.tie_word_embeddings)]
@@ -106,12 +106,12 @@ class Model:
             groups, lr=schedule.learning_rate, betas=(schedule.beta1, schedule.beta2), eps=1e-8
         )
 
-    def step(self, batch: Sequence[Sequence[Sample]], *, rate: float, clip: float) -> dict[str, Any]:
+    def step(self, batch: Sequence[Sequence[Sample]], *, rate: float, clip: float, prefix: int = 0) -> dict[str, Any]:
         """One optimiser step over packed sequences; the loss is the mean over the trained tokens of the whole batch."""
         trained = sum(len(s.tokens) - s.start for sequence in batch for s in sequence)
         total = 0.0
         for sequence in batch:
-            loss = self.loss(sequence) / trained
+            loss = self.loss(sequence, prefix) / trained
             loss.backward()
             total += float(loss.detach())
         norm = float(self.torch.nn.utils.clip_grad_norm_(list(self.trained.values()), clip))
@@ -124,25 +124,29 @@ class Model:
         tokens = sum(len(s.tokens) for sequence in batch for s in sequence)
         return {"loss": round(total, 6), "rate": rate, "norm": round(norm, 4), "tokens": tokens, "trained": trained}
 
-    def loss(self, sequence: Sequence[Sample]) -> Any:
-        """Summed loss over the trained tokens of samples side by side, each attending to itself alone."""
+    def loss(self, sequence: Sequence[Sample], prefix: int = 0) -> Any:
+        """Summed loss over the trained tokens of samples side by side, each attending to itself alone.
+
+        prefix: tokens that they all begin with, before any trained one; computed once, and seen by all.
+        """
         torch = self.torch
-        hidden, targets = self._hidden(sequence)
+        hidden, targets = self._hidden(sequence, prefix)
         logits = self.model.lm_head(hidden)
         return torch.nn.functional.cross_entropy(logits.float(), targets, reduction="sum")
 
-    def _hidden(self, sequence: Sequence[Sample]) -> tuple[Any, Any]:
+    def _hidden(self, sequence: Sequence[Sample], prefix: int) -> tuple[Any, Any]:
         """Hidden states at the positions that predict a trained token, and those tokens."""
         torch = self.torch
-        lengths = [len(s.tokens) for s in sequence]
-        tokens = torch.from_numpy(np.concatenate([s.tokens for s in sequence]).astype(np.int64)).to(self.device)
-        positions, owners = (torch.from_numpy(v).to(self.device) for v in positions_and_owners(lengths))
+        lengths = [len(s.tokens) - prefix for s in sequence]
+        laid = np.concatenate([sequence[0].tokens[:prefix], *(s.tokens[prefix:] for s in sequence)])
+        tokens = torch.from_numpy(laid.astype(np.int64)).to(self.device)
+        positions, owners = (torch.from_numpy(v).to(self.device) for v in positions_and_owners(lengths, prefix))
         size = tokens.numel()
         causal = torch.ones(size, size, dtype=torch.bool, device=self.device).tril_()
-        mask = (causal & (owners[:, None] == owners[None, :]))[None, None]
-        starts = np.cumsum([0, *lengths[:-1]])
+        mask = (causal & ((owners[:, None] == owners[None, :]) | (owners[None, :] < 0)))[None, None]
+        starts = np.cumsum([0, *lengths[:-1]])  # a token's place is its place in the sample plus its sample's start
         wanted = np.concatenate(
-            [np.arange(s.start, n) + at for s, n, at in zip(sequence, lengths, starts, strict=True)]
+            [np.arange(s.start, len(s.tokens)) + at for s, at in zip(sequence, starts, strict=True)]
         )
         picked = torch.from_numpy(wanted).to(self.device)
         with torch.autocast("cuda", torch.bfloat16, enabled=self.device == "cuda"):
