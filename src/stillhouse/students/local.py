@@ -57,7 +57,7 @@ class Local:
     all processors. save_every: steps between checkpoints. max_tokens: longest sample; longer ones are excluded.
     """
 
-    kind = "local"
+    kind, checked = "local", True
 
     def __init__(
         self,
@@ -95,7 +95,9 @@ class Local:
         for item in self.renderer.render(rows):
             yield item.key, item if isinstance(item, Excluded) else len(item.tokens)
 
-    def train(self, rows: Iterable[Mapping[str, Any]], folder: Path, *, name: str, seed: int) -> dict[str, Any]:
+    def train(
+        self, rows: Iterable[Mapping[str, Any]], folder: Path, *, name: str, seed: int, lengths: Sequence[int] = ()
+    ) -> dict[str, Any]:
         """Train one student in `folder`, or go on where a killed training stopped. Returns what plan.json holds."""
         from stillhouse.students.local_model import Model
 
