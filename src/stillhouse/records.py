@@ -137,7 +137,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request of one teacher (or judge), ready to send.
+    """One request of one teacher (or judge), ready to send. attempt counts from 1.
 
     key: content key of the reply it asks for; prompt: the query's prompt_key (of a judge: hash of its messages), so
     that key = response_key(identity, prompt, attempt); identity: hash of what, beside query and attempt, decides
@@ -370,7 +370,8 @@ class TeacherSpec:
     """A teacher (or judge) as the recipe hands it to a stage: the part that asks, and the terms it is asked under.
 
     endpoints: what `Request.endpoint` may say, one entry "" where the part knows its own. max_tokens: the limit its
-    requests carry. family: base model lineage, for the report's kinship caveat. perplexity: threshold of the filter.
+    requests carry. patience: seconds without one sign of life until an endpoint counts as dead. family: base model
+    lineage, for the report's kinship caveat. perplexity: threshold of the filter.
     """
 
     name: str
@@ -383,6 +384,7 @@ class TeacherSpec:
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
     timeout: float = 600.0
+    patience: float = 600.0
     max_tokens: int = 32768
     thinking: Thinking = "optional"
     terms: Terms = "unknown"

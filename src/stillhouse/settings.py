@@ -79,6 +79,7 @@ class EndpointSettings(Settings):
     requests_per_minute: float | None = Field(None, gt=0)
     tokens_per_minute: float | None = Field(None, gt=0)
     timeout: float = Field(1800.0, gt=0)
+    patience: float = Field(600.0, gt=0)
     budget_usd: float | None = Field(None, ge=0)
     temperature: float | None = Field(None, ge=0)
     top_p: float | None = Field(None, gt=0, le=1)

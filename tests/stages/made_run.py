@@ -5,6 +5,7 @@ It resembles no real teacher; its counts are what `Made` says, so that tests can
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,9 +13,19 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from stillhouse.records import Message, Part, Price, Query, TeacherSpec, response_key
+from stillhouse.records import Message, Part, Price, Query, Response, TeacherSpec, content_hash, response_key
+from stillhouse.store.journal import Journal
+from stillhouse.store.tables import (
+    FILTERED,
+    QUERIES,
+    REJECTED,
+    RESPONSES,
+    query_to_row,
+    response_to_row,
+    write_rows,
+)
+from stillhouse.store.verdicts import VerdictLog, VerdictRow
 
 CATEGORIES = ("math", "code", "science")
 WORDS = "the sum of two numbers is found by adding them so we check each case".split()  # noqa: SIM905  reads as the text it is
@@ -98,7 +109,7 @@ def _ask(
     hostile: str | None,
 ) -> list[dict[str, Any]]:
     replies: list[dict[str, Any]] = []
-    identity = f"identity-{teacher.name}"
+    identity = content_hash("identity", teacher.name)
     for query, hard in zip(made.queries, hardness, strict=True):
         chance = 1 / (1 + np.exp(-(np.log(teacher.skill / (1 - teacher.skill)) - hard)))
         mine: list[dict[str, Any]] = []
@@ -118,7 +129,8 @@ def _ask(
             "query": query.key, "category": query.category, "teacher": teacher.name, "identity": identity,
             "state": state, "attempts": len(mine), "first_outcome": _outcome(mine[0], waits),
             "first_tokens": mine[0]["completion_tokens"], "first_response": mine[0]["key"],
-            "passed_at": len(mine) if last["passed"] else None, "responses": len(mine), "unknown": int(waits),
+            "passed_at": len(mine) if last["passed"] else None, "response": last["key"] if last["passed"] else None,
+            "responses": len(mine), "unknown": int(waits), "truncated": 0,
             "cost_usd": None if teacher.price is None else sum(r["cost_usd"] for r in mine),
             "prompt_tokens": 20 * len(mine), "completion_tokens": sum(r["completion_tokens"] for r in mine),
         })  # fmt: skip
@@ -145,84 +157,70 @@ def _reply(
     }  # fmt: skip
 
 
-RESPONSES = pa.schema([
-    ("key", pa.string()), ("query", pa.string()), ("teacher", pa.string()), ("text", pa.string()),
-    ("prompt", pa.string()), ("identity", pa.string()), ("attempt", pa.int32()), ("reasoning", pa.string()),
-    ("finish_reason", pa.string()), ("prompt_tokens", pa.int32()), ("completion_tokens", pa.int32()),
-    ("thinking_tokens", pa.int32()), ("cached_tokens", pa.int32()), ("counted", pa.bool_()),
-    ("cost_usd", pa.float64()), ("model", pa.string()), ("max_tokens", pa.int32()), ("seconds", pa.float64()),
-    ("created", pa.float64()), ("thinking", pa.string()),
-])  # fmt: skip
-
-
 def _write(made: Made, drop_every: int) -> None:
     for part in ("1-queries", "2-responses", "3-verdicts", "4-filters"):
         (made.folder / part).mkdir(parents=True, exist_ok=True)
-    _write_queries(made)
+    write_rows(made.folder / "1-queries" / "kept.parquet", map(query_to_row, made.queries), QUERIES)
+    rejected = query_to_row(Query((Message("user", "what is 2 + 2"),), "math", id="r0", source="made-0"))
+    rejected |= {"rule": "benchmark_ngram", "match": "what is 2 + 2", "match_source": "bench"}
+    write_rows(made.folder / "1-queries" / "rejected.parquet", [rejected], REJECTED)
+    hit = {"key": rejected["key"], "id": "r0", "source": "made-0", "rule": "benchmark_ngram", "match": "what is 2 + 2",
+           "item": "bench-1", "item_text": "what is 2 + 2, asked the benchmark"}  # fmt: skip
+    found = {"items": 40, "rejected": 1, "items_found": 1, "rules": {"benchmark_ngram": 1}, "hits": [hit]}
+    (made.folder / "1-queries" / "contamination.json").write_text(json.dumps({"benchmarks": {"bench": found}}))
     pairs = sorted(made.pairs, key=lambda p: (p["teacher"], p["query"]))
-    pq.write_table(pa.Table.from_pylist(pairs, PAIRS), made.folder / "3-verdicts" / "pairs.parquet")
-    accepted_schema = RESPONSES.append(pa.field("verify_score", pa.float64())).append(
-        pa.field("verify_rule", pa.string())
-    )
-    everything = [{k: v for k, v in r.items() if k != "passed"} for rs in made.replies.values() for r in rs]
-    pq.write_table(pa.Table.from_pylist(everything, RESPONSES), made.folder / "2-responses" / "replies-0.parquet")
-    verdicts = []
+    write_rows(made.folder / "3-verdicts" / "pairs.parquet", pairs, PAIRS)
+    asyncio.run(_journal(made))
+    with VerdictLog(made.folder / "3-verdicts" / "log") as log:
+        for reply in (r for replies in made.replies.values() for r in replies):
+            log.append(_verdict(reply))
     for name, replies in made.replies.items():
-        rows = [r | {"verify_score": 1.0, "verify_rule": "exact"} for r in replies if r["passed"]]
-        rows.sort(key=lambda r: r["query"])
-        pq.write_table(
-            pa.Table.from_pylist(rows, accepted_schema), made.folder / "2-responses" / f"accepted-{name}.parquet"
-        )
-        dropped = [
-            {"query": r["query"], "response": r["key"], "filter": "repetition", "outcome": "fail", "score": 0.0,
-             "rule": "back_to_back", "reason": "made", "detail": None}
-            for n, r in enumerate(rows) if drop_every and n % drop_every == 0
-        ]  # fmt: skip
-        perplexed = [
-            {"query": r["query"], "response": r["key"], "filter": "perplexity", "outcome": "pass",
-             "score": 2.0 + n % 5 / 10, "rule": "perplexity", "reason": "", "detail": None}
-            for n, r in enumerate(rows)
-        ]  # fmt: skip
-        pq.write_table(
-            pa.Table.from_pylist(dropped + perplexed, FILTERED), made.folder / "4-filters" / f"{name}.parquet"
-        )
-        verdicts += [
-            {"query": r["query"], "teacher": name, "attempt": r["attempt"], "response": r["key"], "verifier": "math",
-             "version": "1", "outcome": "pass" if r["passed"] else "fail", "score": float(r["passed"]),
-             "rule": "exact", "reason": "equal" if r["passed"] else "17 is not 18"}
-            for r in replies
-        ]  # fmt: skip
-    pq.write_table(pa.Table.from_pylist(verdicts), made.folder / "3-verdicts" / "math-1.parquet")
+        _write_accepted(made, name, replies, drop_every)
 
 
-def _write_queries(made: Made) -> None:
-    rows = [
-        {"key": q.key, "id": q.id, "category": q.category, "source": q.source, "system": None,
-         "messages": [{"role": m.role, "content": m.content} for m in q.messages],
-         "ground_truth": q.ground_truth, "test_case": None, "instruction_constrain": None, "origin": "made:1",
-         "extra": json.dumps({"difficulty": "easy"})}
-        for q in made.queries
+async def _journal(made: Made) -> None:
+    with Journal(made.folder / "2-responses") as journal:
+        replies = [_response(r) for replies in made.replies.values() for r in replies]
+        for start in range(0, len(replies), 500):
+            await asyncio.gather(*(journal.reply(r, retry=0) for r in replies[start : start + 500]))
+
+
+def _response(reply: dict[str, Any]) -> Response:
+    return Response(**{k: v for k, v in reply.items() if k != "passed"})
+
+
+def _verdict(reply: dict[str, Any]) -> VerdictRow:
+    passed = reply["passed"]
+    return VerdictRow(
+        query=reply["query"], prompt=reply["prompt"], teacher=reply["teacher"], identity=reply["identity"],
+        attempt=reply["attempt"], response=reply["key"], verifier="math", version="1", reference="",
+        outcome="pass" if passed else "fail", score=float(passed), rule="exact",
+        reason="equal" if passed else "17 is not 18",
+    )  # fmt: skip
+
+
+def _write_accepted(made: Made, name: str, replies: list[dict[str, Any]], drop_every: int) -> None:
+    rows = sorted((r for r in replies if r["passed"]), key=lambda r: r["query"])
+    accepted = [response_to_row(_response(r)) | {"verify_score": 1.0, "verify_rule": "exact"} for r in rows]
+    write_rows(made.folder / "2-responses" / f"accepted-{name}.parquet", accepted, ACCEPTED)
+    dropped = [
+        {"query": r["query"], "response": r["key"], "filter": "repetition", "outcome": "fail", "score": 0.0,
+         "rule": "back_to_back", "reason": "made"}
+        for n, r in enumerate(rows) if drop_every and n % drop_every == 0
     ]  # fmt: skip
-    schema = pa.schema([
-        ("key", pa.string()), ("id", pa.string()), ("category", pa.string()), ("source", pa.string()),
-        ("system", pa.string()), ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
-        ("ground_truth", pa.string()), ("test_case", pa.string()), ("instruction_constrain", pa.string()),
-        ("origin", pa.string()), ("extra", pa.string()),
-    ])  # fmt: skip
-    pq.write_table(pa.Table.from_pylist(rows, schema), made.folder / "1-queries" / "kept.parquet", row_group_size=50)
-    rejected = [{"key": "0" * 32, "id": "r0", "category": "math", "source": "made-0", "rule": "contaminated_ngram",
-                 "match": "what is 2 + 2", "match_source": "bench"}]  # fmt: skip
-    pq.write_table(pa.Table.from_pylist(rejected), made.folder / "1-queries" / "rejected.parquet")
+    perplexed = [
+        {"query": r["query"], "response": r["key"], "filter": "perplexity", "outcome": "pass",
+         "score": 2.0 + n % 5 / 10, "rule": "perplexity", "reason": ""}
+        for n, r in enumerate(rows)
+    ]  # fmt: skip
+    write_rows(made.folder / "4-filters" / f"{name}.parquet", dropped + perplexed, FILTERED)
 
 
+ACCEPTED = pa.schema([*RESPONSES, pa.field("verify_score", pa.float64()), pa.field("verify_rule", pa.string())])
 PAIRS = pa.schema([
     ("query", pa.string()), ("category", pa.string()), ("teacher", pa.string()), ("identity", pa.string()),
-    ("state", pa.string()), ("attempts", pa.int32()), ("first_outcome", pa.string()), ("first_tokens", pa.int32()),
-    ("first_response", pa.string()), ("passed_at", pa.int32()), ("responses", pa.int32()), ("unknown", pa.int32()),
-    ("cost_usd", pa.float64()), ("prompt_tokens", pa.int64()), ("completion_tokens", pa.int64()),
-])  # fmt: skip
-
-FILTERED = pa.schema([
-    ("query", pa.string()), ("response", pa.string()), ("filter", pa.string()), ("outcome", pa.string()),
-    ("score", pa.float64()), ("rule", pa.string()), ("reason", pa.string()), ("detail", pa.string()),
+    ("state", pa.string()), ("attempts", pa.int32()), ("first_outcome", pa.string()), ("first_tokens", pa.int64()),
+    ("first_response", pa.string()), ("passed_at", pa.int32()), ("response", pa.string()), ("responses", pa.int32()),
+    ("unknown", pa.int32()), ("truncated", pa.int32()), ("cost_usd", pa.float64()), ("prompt_tokens", pa.int64()),
+    ("completion_tokens", pa.int64()),
 ])  # fmt: skip

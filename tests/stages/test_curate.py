@@ -63,7 +63,7 @@ def test_every_rule_says_why_and_counts_add_up(tmp_path: Path) -> None:
         source="second",
     )
     exam = rows({"id": "e1", "query": "What is 6 times 7?"}, source="exam")
-    counts, kept, rejected = curated(tmp_path, [first, second], avoid=[("exam", exam)])
+    _, kept, rejected = curated(tmp_path, [first, second], avoid=[("exam", exam)])
     assert set(kept) == {"good", "long", "other number"}
     told = {name: (row["rule"], row["match_source"]) for name, row in rejected.items()}
     assert told == {

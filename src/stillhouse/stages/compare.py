@@ -6,6 +6,7 @@ In: a run folder after distill and filter, facts of the teachers, the measure fi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 from collections.abc import Mapping, Sequence
@@ -17,18 +18,30 @@ import numpy as np
 import orjson
 
 from stillhouse import __version__
+from stillhouse.engines.engine import Engine, make_engine
 from stillhouse.records import Part, TeacherSpec, UserMistake
 from stillhouse.stages import compare_decision, compare_views
+from stillhouse.stages.compare_datasets import (
+    Columns,
+    Reader,
+    Shard,
+    dataset_names,
+    matching,
+    read_datasets,
+    write_samples,
+)
 from stillhouse.stages.compare_pairs import exploratory, margins, primary
-from stillhouse.stages.compare_population import Population, read_run
+from stillhouse.stages.compare_population import Population
+from stillhouse.stages.compare_reading import open_run, read_run
 from stillhouse.stages.compare_sections import section
-from stillhouse.stages.compare_tokens import TokenCounter, Tokenizer
+from stillhouse.store.run import Run
+from stillhouse.store.tokens import TokenCounter, Tokenizer
 
 MEASURES_TO_DECIDE_BY = ("student_mean", "cost_per_verified", "verified_yield", "pass_at_1")
 
 
 def compare(
-    run: Any,
+    run: Run | Path,
     *,
     teachers: Sequence[TeacherSpec],
     decide_by: str | None = None,
@@ -42,25 +55,69 @@ def compare(
     run: the Run or its folder. teachers: in the order of the recipe. margin: `rate` in points, `relative` in percent.
     token_sample: count tokens of at most so many queries. Raises UserMistake.
     """
-    folder = Path(getattr(run, "folder", run))
+    run = open_run(run)
     _check(teachers, decide_by)
     names = [teacher.name for teacher in teachers]
-    tokens = TokenCounter(tokenizer, folder / ".cache")
-    population = read_run(folder, names, tokens, token_sample)
+    tokens = TokenCounter(tokenizer, run.folder / ".cache")
+    population = read_run(run, names, tokens, token_sample)
     tokens.save()
     sampled = token_sample is not None and population.size > token_sample
     report = describe(population, teachers, decide_by=decide_by, margin=margin, seed=seed, sampled=sampled)
     report |= {
-        "funnel": compare_views.funnel(folder, population),
-        "rejected": compare_views.rejected_rules(folder),
-        "contamination": compare_views.contamination(folder),
+        "funnel": compare_views.funnel(run, population),
+        "rejected": compare_views.rejected_rules(run),
+        "contamination": compare_views.contamination(run),
     }
-    for name, rules in compare_views.verdict_rules(folder).items():
+    for name, rules in compare_views.verdict_rules(run).items():
         if name in report["teachers"]:
             report["teachers"][name]["verdict_rules"] = rules
     report["made"] = made(tokens, population, token_sample if sampled else None, seed)
-    write_json(folder / "report.json", report)
+    write_json(run.report_json, report)
     return {"teachers": len(names), "queries": population.size, "parallel": int(report["parallel"])}
+
+
+def compare_datasets(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    reader: Part | Reader,
+    tokenizer: Part | Tokenizer | None = None,
+    token_sample: int | None = None,
+    margin: float | Mapping[str, float] | None = None,
+    engine: Engine | None = None,
+    seed: int = 1,
+) -> dict[str, int]:
+    """Write report.json about datasets that exist already, and samples of them for the report. Returns its counts.
+
+    reader: `path -> replies` with query, response, score, perplexity, model_name, problem (or its Part, which is
+    given `path`). What passed is all such datasets hold, so first attempts, yields and money are null. engine: reads
+    the datasets side by side; the local one without. Raises UserMistake.
+    """
+    names = dataset_names(paths)
+    out.mkdir(parents=True, exist_ok=True)
+    cache = out / ".cache"
+    shards = [
+        Shard(name, path, reader, tokenizer, cache / name, token_sample)
+        for name, path in zip(names, paths, strict=True)
+    ]
+    with contextlib.nullcontext(engine) if engine is not None else make_engine("local") as local:
+        population, every = read_datasets(shards, local)
+    sampled = token_sample is not None and any(columns.keys.size > token_sample for columns in every)
+    specs = [TeacherSpec(columns.name, Part(""), model=_model(columns)) for columns in every]
+    report = describe(population, specs, decide_by=None, margin=margin, seed=seed, sampled=sampled)
+    report["matching"] = matching(population, every)
+    tokens = TokenCounter(tokenizer, None)
+    tokens.counted = sum(columns.counted for columns in every)
+    report["made"] = made(tokens, population, token_sample if sampled else None, seed)
+    write_samples(out / "samples.parquet", every)
+    write_json(out / "report.json", report)
+    return {"datasets": len(names), "queries": population.size, "parallel": int(report["parallel"])}
+
+
+def _model(columns: Columns) -> str:
+    """The model that the rows name, where they agree."""
+    named = {name for name in columns.models if name}
+    return named.pop() if len(named) == 1 else ""
 
 
 def _check(teachers: Sequence[TeacherSpec], decide_by: str | None) -> None:

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
+import orjson
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stillhouse.stages.compare_population import Bools, Population, reply_files
+from stillhouse.stages.compare_population import Bools, Population
 from stillhouse.stats import means
+from stillhouse.store.run import Run
+from stillhouse.store.tables import read_rows, table_files
+from stillhouse.store.verdicts import load_verdicts
 
 
 def overlap(population: Population) -> list[dict[str, Any]]:
@@ -99,10 +102,10 @@ def log_bins(columns: Mapping[str, NDArray[np.float64]], per_octave: int = 3) ->
     return {"edges": edges.tolist(), "counts": counts}
 
 
-def funnel(folder: Path, population: Population) -> list[dict[str, Any]]:
+def funnel(run: Run, population: Population) -> list[dict[str, Any]]:
     """Counts from the source rows to the parallel set: one list of steps, each with what it lost and why."""
-    kept = _rows(folder.glob("1-queries/kept*.parquet"))
-    rejected = rejected_rules(folder)
+    kept = _rows(table_files(run.queries, "kept"))
+    rejected = rejected_rules(run)
     steps: list[dict[str, Any]] = []
     if kept is not None:
         total = kept + sum(rejected.values())
@@ -127,46 +130,28 @@ def _rows(files: Iterable[Path]) -> int | None:
     return sum(counts) if counts else None
 
 
-def rejected_rules(folder: Path) -> dict[str, int]:
+def rejected_rules(run: Run) -> dict[str, int]:
     """How many queries each rule of curate rejected."""
     out: dict[str, int] = {}
-    for file in sorted(folder.glob("1-queries/rejected*.parquet")):
-        if "rule" in pq.read_schema(file).names:
-            for row in pc.value_counts(pq.read_table(file, columns=["rule"])["rule"]).to_pylist():
-                out[str(row["values"])] = out.get(str(row["values"]), 0) + row["counts"]
+    for row in read_rows(table_files(run.queries, "rejected"), ["rule"], batch_rows=65536):
+        out[row["rule"]] = out.get(row["rule"], 0) + 1
     return out
 
 
-def contamination(folder: Path, most: int = 50) -> dict[str, Any]:
-    """Hits of the decontamination by benchmark, with the first matching texts."""
-    counts: dict[str, int] = {}
-    examples: list[dict[str, Any]] = []
-    for file in sorted(folder.glob("1-queries/rejected*.parquet")):
-        names = [n for n in ("id", "key", "rule", "match", "match_source") if n in pq.read_schema(file).names]
-        if not {"rule", "match_source"} <= set(names):
-            continue
-        table = pq.read_table(file, columns=names)
-        for row in table.filter(pc.starts_with(table["rule"], "contam")).to_pylist():
-            source = str(row["match_source"] or "")
-            counts[source] = counts.get(source, 0) + 1
-            if len(examples) < most:
-                examples.append({**row, "match": str(row.get("match") or "")[:400]})
-    return {"benchmarks": counts, "examples": examples}
+def contamination(run: Run, most: int = 50) -> dict[str, Any]:
+    """What curate found of each benchmark: items, queries taken out by rule, and the first hits; empty without any."""
+    file = run.queries / "contamination.json"
+    if not file.exists():
+        return {}
+    benchmarks = orjson.loads(file.read_bytes())["benchmarks"]
+    return {name: {**found, "hits": found["hits"][:most]} for name, found in benchmarks.items()}
 
 
-def verdict_rules(folder: Path) -> dict[str, dict[str, dict[str, int]]]:
-    """Judged replies by teacher, rule and outcome, over every verdict set in 3-verdicts."""
+def verdict_rules(run: Run) -> dict[str, dict[str, dict[str, int]]]:
+    """Judged replies by teacher, rule and outcome, of the verdicts that decide."""
+    table = load_verdicts(run.verdicts / "log", damage=[])
     out: dict[str, dict[str, dict[str, int]]] = {}
-    for file in sorted((folder / "3-verdicts").rglob("*.parquet")):
-        if not {"teacher", "rule", "outcome"} <= set(pq.read_schema(file).names):
-            continue
-        table = pq.read_table(file, columns=["teacher", "rule", "outcome"])
-        for row in table.group_by(["teacher", "rule", "outcome"]).aggregate([([], "count_all")]).to_pylist():
-            rules = out.setdefault(str(row["teacher"]), {}).setdefault(str(row["rule"]), {})
-            rules[str(row["outcome"])] = rules.get(str(row["outcome"]), 0) + row["count_all"]
+    for row in table.group_by(["teacher", "rule", "outcome"]).aggregate([([], "count_all")]).to_pylist():
+        rules = out.setdefault(row["teacher"], {}).setdefault(row["rule"], {})
+        rules[row["outcome"]] = row["count_all"]
     return out
-
-
-def has_replies(folder: Path) -> bool:
-    """Whether the journal was compacted, so that samples of failed attempts can be shown."""
-    return bool(reply_files(folder))

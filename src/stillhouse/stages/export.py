@@ -6,19 +6,22 @@ each, queries.parquet, rejected.parquet and a card that names them all. Terms `n
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stillhouse.records import TeacherSpec
+from stillhouse.records import Part, TeacherSpec
 from stillhouse.stages.export_card import repository_card, teacher_card
-from stillhouse.stages.export_rows import DATASET, dataset_rows, kept_keys, read_filters
+from stillhouse.stages.export_rows import dataset_rows, kept_keys, read_filters
+from stillhouse.store.run import Run
+from stillhouse.store.segments import replaced
+from stillhouse.store.tables import DATASET, QUERIES, REJECTED, conform, table_files, to_table
+from stillhouse.store.tokens import TokenCounter, Tokenizer
 
 ROW_GROUP = 1000  # small, so that a viewer or a random read touches little
 
@@ -32,6 +35,7 @@ class Counts:
     sources: dict[str, int] = field(default_factory=dict)
     rules: dict[str, int] = field(default_factory=dict)
     completion_tokens: int = 0
+    tokens: int | None = 0
     thinking: int = 0
     cost_usd: float | None = 0.0
 
@@ -41,47 +45,64 @@ class Counts:
             for name, counts in (("category", self.categories), ("source", self.sources), ("verify_rule", self.rules)):
                 counts[str(row[name])] = counts.get(str(row[name]), 0) + 1
             self.completion_tokens += row["completion_tokens"] or 0
+            size = row.get("tokens")
+            self.tokens = None if self.tokens is None or size is None else self.tokens + size
             self.thinking += row["thinking"] is not None
             price = row["cost_usd"]
             self.cost_usd = None if self.cost_usd is None or price is None else self.cost_usd + price
 
 
 def export(
-    run: Any, *, teachers: Sequence[TeacherSpec], sources: Sequence[Mapping[str, str]] = (), name: str = ""
+    run: Run | Path,
+    *,
+    teachers: Sequence[TeacherSpec],
+    tokenizer: Part | Tokenizer | None = None,
+    sources: Sequence[Mapping[str, str]] = (),
+    push: str | None = None,
+    shape: str | None = None,
 ) -> dict[str, int]:
     """Write the datasets of a run. Returns rows per dataset, the parallel set, and what terms held back.
 
-    run: the Run or its folder. sources: facts of the query sources (name, licence, terms), for the cards. name: of
-    the run, for the cards.
+    run: the Run or its folder. tokenizer: counts the column `tokens`, null without one. sources: facts of the query
+    sources (name, licence, terms), for rows and cards.
     """
-    folder = Path(getattr(run, "folder", run))
-    out = folder / "5-datasets"
+    run = run if isinstance(run, Run) else Run(run, read_only=True)
+    out = run.datasets
     out.mkdir(parents=True, exist_ok=True)
-    dropped = {spec.name: read_filters(folder, spec.name) for spec in teachers}
-    kept = {spec.name: kept_keys(folder, spec.name, dropped[spec.name][0]) for spec in teachers}
+    tokens = TokenCounter(tokenizer, run.folder / ".cache")
+    terms = {source["name"]: source.get("terms", "unknown") for source in sources}
+    filtered = {spec.name: read_filters(run, spec.name) for spec in teachers}
+    kept = {spec.name: kept_keys(run, spec.name, filtered[spec.name][0]) for spec in teachers}
     parallel = set.intersection(*kept.values()) if kept else set()
-    counts = {"parallel": len(parallel), "withheld": 0}
+    counts = {"parallel": len(parallel), "withheld": 0, "terms_unknown": 0}
     for spec in teachers:
         place = out / spec.name
+        place.mkdir(exist_ok=True)
+        counts["terms_unknown"] += spec.terms == "unknown"
         if spec.terms == "no":
             counts["withheld"] += len(kept[spec.name])
             _withhold(place, spec, len(kept[spec.name]), len(parallel), sources)
             continue
-        rows = dataset_rows(folder, spec, *dropped[spec.name])
-        whole, shared = _write_teacher(place, rows, parallel)
+        rows = dataset_rows(run, spec, *filtered[spec.name], terms)
+        whole, shared = _write_teacher(place, rows, parallel, tokens)
         counts[spec.name] = whole.rows
-        _write_text(place / "README.md", teacher_card(spec, whole, shared, sources, run=name or folder.name))
-    _copy_queries(folder, out)
-    _write_text(out / "README.md", repository_card(teachers, counts, sources, out, run=name or folder.name))
+        _write_text(place / "README.md", teacher_card(spec, whole, shared, sources, run=run.name, tokens=tokens.name))
+    tokens.save()
+    _copy_queries(run, out)
+    _write_text(out / "README.md", repository_card(teachers, counts, sources, out, run=run.name))
     return counts
 
 
-def _write_teacher(place: Path, batches: Iterator[list[dict[str, Any]]], parallel: set[str]) -> tuple[Counts, Counts]:
+def _write_teacher(
+    place: Path, batches: Iterator[list[dict[str, Any]]], parallel: set[str], tokens: TokenCounter
+) -> tuple[Counts, Counts]:
     """Both files of a teacher in one pass; each appears whole or not at all."""
-    place.mkdir(parents=True, exist_ok=True)
     whole, shared = Counts(), Counts()
     with Writer(place / "superset.parquet") as superset, Writer(place / "parallel.parquet") as both:
         for rows in batches:
+            if tokens.works:
+                for row, size in zip(rows, tokens.count([row["response"] for row in rows]), strict=True):
+                    row["tokens"] = int(size)
             mine = [row for row in rows if row["key"] in parallel]
             superset.write(rows)
             both.write(mine)
@@ -93,15 +114,15 @@ def _write_teacher(place: Path, batches: Iterator[list[dict[str, Any]]], paralle
 class Writer:
     """A parquet file in the strict schema, with small row groups, a page index, and an atomic end."""
 
-    def __init__(self, file: Path, schema: pa.Schema = DATASET) -> None:
-        self.file, self.schema = file, schema
-        self._partial = file.with_name(file.name + ".partial")
+    def __init__(self, file: Path) -> None:
+        self._file = file
         self._waiting: list[dict[str, Any]] = []
+        self._stack = ExitStack()
 
     def __enter__(self) -> Writer:
-        self._out = pq.ParquetWriter(
-            self._partial, self.schema, compression="zstd", write_page_index=True, write_page_checksum=True
-        )
+        temporary = self._stack.enter_context(replaced(self._file))
+        options: dict[str, Any] = {"compression": "zstd", "write_page_index": True, "write_page_checksum": True}
+        self._out = self._stack.enter_context(pq.ParquetWriter(temporary, DATASET, **options))
         return self
 
     def write(self, rows: Sequence[dict[str, Any]]) -> None:
@@ -111,51 +132,42 @@ class Writer:
             self._waiting = self._waiting[ROW_GROUP:]
 
     def _put(self, rows: list[dict[str, Any]]) -> None:
-        self._out.write_table(pa.Table.from_pylist(rows, self.schema), row_group_size=ROW_GROUP)
+        self._out.write_table(to_table(rows, DATASET), row_group_size=ROW_GROUP)
 
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        try:
-            if kind is None and self._waiting:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._waiting:
+            try:
                 self._put(self._waiting)
-        finally:
-            self._out.close()
-        if kind is not None:
-            self._partial.unlink(missing_ok=True)
-            return
-        with self._partial.open("rb") as file:
-            os.fsync(file.fileno())
-        self._partial.replace(self.file)
+            except BaseException as broken:
+                self._stack.__exit__(type(broken), broken, broken.__traceback__)
+                raise
+        self._stack.__exit__(kind, error, trace)
 
 
 def _withhold(place: Path, spec: TeacherSpec, kept: int, parallel: int, sources: Sequence[Mapping[str, str]]) -> None:
-    place.mkdir(parents=True, exist_ok=True)
     for left in ("superset.parquet", "parallel.parquet"):  # of an earlier export, before the terms were known
         (place / left).unlink(missing_ok=True)
     _write_text(place / "README.md", teacher_card(spec, None, None, sources, kept=kept, parallel=parallel))
 
 
-def _copy_queries(folder: Path, out: Path) -> None:
+def _copy_queries(run: Run, out: Path) -> None:
     """The kept and the rejected queries beside the datasets, one file each."""
-    for name, pattern in (("queries", "kept*.parquet"), ("rejected", "rejected*.parquet")):
-        files = sorted((folder / "1-queries").glob(pattern))
-        partial = out / f"{name}.parquet.partial"
-        if len(files) == 1:
-            shutil.copyfile(files[0], partial)
-        elif files:
-            schema = pa.unify_schemas([pq.read_schema(file) for file in files], promote_options="permissive")
-            with pq.ParquetWriter(partial, schema, compression="zstd", write_page_index=True) as writer:
-                for file in files:
-                    for group in range(pq.ParquetFile(file).num_row_groups):
-                        table = pq.ParquetFile(file).read_row_group(group)
-                        writer.write_table(
-                            pa.concat_tables([schema.empty_table(), table], promote_options="permissive")
-                        )
-        else:
+    for name, stem, schema in (("queries", "kept", QUERIES), ("rejected", "rejected", REJECTED)):
+        files = table_files(run.queries, stem)
+        if not files:
             continue
-        partial.replace(out / f"{name}.parquet")
+        with (
+            replaced(out / f"{name}.parquet") as temporary,
+            pq.ParquetWriter(temporary, schema, compression="zstd", write_page_index=True) as writer,
+        ):
+            for file in files:
+                for group in range(pq.read_metadata(file).num_row_groups):
+                    table = pq.ParquetFile(file).read_row_group(group)
+                    writer.write_table(conform(table, schema), row_group_size=ROW_GROUP)
 
 
 def _write_text(file: Path, text: str) -> None:
-    partial = file.with_name(file.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(file)
+    with replaced(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")

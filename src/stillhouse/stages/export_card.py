@@ -34,6 +34,7 @@ def teacher_card(
     sources: Sequence[Mapping[str, str]],
     *,
     run: str = "",
+    tokens: str | None = None,
     kept: int = 0,
     parallel: int = 0,
 ) -> str:
@@ -64,6 +65,7 @@ def teacher_card(
         "|---|---:|---:|",
         f"| rows | {whole.rows:,} | {shared.rows:,} |",
         f"| with a think block | {whole.thinking:,} | {shared.thinking:,} |",
+        *([f"| tokens by {_plain(tokens)} | {whole.tokens or 0:,} | {shared.tokens or 0:,} |"] if tokens else []),
         f"| completion tokens (as the endpoint counted) | {whole.completion_tokens:,} | {shared.completion_tokens:,} |",
         f"| dollars for these rows alone | {_money(whole.cost_usd)} | {_money(shared.cost_usd)} |",
         "",
@@ -74,10 +76,10 @@ def teacher_card(
         "## Columns",
         "",
         "`messages` ends with the assistant's turn, thinking inline; `thinking` and `answer` hold its parts. `key` "
-        "names the query by its content and is the same in every teacher's dataset; `response` names the reply in the "
-        "journal. "
+        "names the query by its content and is the same in every teacher's dataset; `response` is the last turn, and "
+        "`response_key` names the reply in the journal. "
         "`verify_score` and `verify_rule` say how it was verified, `ppl` its perplexity where a filter measured it. "
-        "`test_case`, `instruction_constrain` and `extra` are JSON texts.",
+        "`test_case` and `instruction_constrain` are JSON texts.",
         "",
     ]
     return _head(head) + "\n".join(lines)
@@ -174,7 +176,7 @@ def _plain(text: str) -> str:
 
 
 def _money(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.2f}"
+    return "unknown" if value is None else f"{value:.4g}"
 
 
 def _size(rows: int) -> str:

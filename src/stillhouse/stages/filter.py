@@ -1,7 +1,7 @@
 """Filter: which verified responses are good enough to train on, and why the others are not.
 
-In: `2-responses/accepted-TEACHER.parquet`, kept queries, filters, corpus-wide rules. Out: `4-filters/TEACHER.parquet`, a
-row for each response and filter that failed or could not tell (and every perplexity): kept = accepted - dropped.
+In: `2-responses/accepted-TEACHER.parquet`, kept queries, filters, corpus-wide rules. Out: `4-filters/TEACHER.parquet`,
+a row for each response and filter that failed or could not tell (and every perplexity): kept = accepted - dropped.
 """
 
 from __future__ import annotations
@@ -49,8 +49,8 @@ def filter(
     """Judge every accepted response. A response goes by its first failing filter; corpus rules count what is left.
 
     filters: parts of (query, response), or with `judge(pairs)` where they judge a batch. A filter that takes a
-    `tokenizer` gets the recipe's, one that takes `threshold` the teacher's perplexity threshold. Returns per teacher: accepted,
-    dropped, kept, rules, unknown. Called again after a kill it goes on from the finished shards.
+    `tokenizer` gets the recipe's, one that takes `threshold` the teacher's perplexity threshold. Returns per teacher:
+    accepted, dropped, kept, rules, unknown. Called again after a kill it goes on from the finished shards.
     """
     run.filters.mkdir(parents=True, exist_ok=True)
     queries = table_files(run.queries, "kept")

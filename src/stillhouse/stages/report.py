@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import orjson
 
@@ -17,24 +16,26 @@ from stillhouse.stages.report_charts import WIDE, charts
 from stillhouse.stages.report_page import page
 from stillhouse.stages.report_samples import collect, traces
 from stillhouse.stages.report_traces import pack
+from stillhouse.store.run import Run
 
 SAMPLES = 2000
 
 
-def report(run: Any, *, samples: int = SAMPLES, name: str = "") -> dict[str, int]:
+def report(run: Run | Path, *, samples: int = SAMPLES, name: str = "") -> dict[str, int]:
     """Write report.html. Returns counts of what it shows. Raises UserMistake when compare has not been run.
 
     run: the Run or its folder. samples: queries whose traces are shown. name: the title, the folder's name without.
     """
-    folder = Path(getattr(run, "folder", run))
+    run = run if isinstance(run, Run) else Run(run, read_only=True)
+    folder = run.folder
     try:
         told = orjson.loads((folder / "report.json").read_bytes())
     except FileNotFoundError:
         raise UserMistake(f"{folder / 'report.json'} does not exist: run compare first") from None
     except orjson.JSONDecodeError as error:
         raise UserMistake(f"{folder / 'report.json'} is not JSON ({error}): run compare again") from None
-    sampled = collect(folder, list(told["teachers"]), samples)
-    found = traces(folder, sampled)
+    sampled = collect(run, list(told["teachers"]), samples)
+    found = traces(run, sampled)
     chunks, sidecars = pack([found[key] for key in sampled.chosen if key in found])
     beside = folder / "report"
     _clear(beside)

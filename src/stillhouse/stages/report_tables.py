@@ -292,20 +292,24 @@ def audit(report: Report) -> str:
 
 def contamination(report: Report) -> str:
     found = report.get("contamination") or {}
-    if not found.get("benchmarks"):
+    if not found:
         return ""
-    rows = [[escape(name), count(number_)] for name, number_ in sorted(found["benchmarks"].items())]
-    examples = [
-        [escape(str(e.get("id") or e.get("key") or "")), escape(str(e["rule"])),
-         escape(str(e.get("match_source") or "")),
-         escape(str(e.get("match") or ""))]
-        for e in found["examples"]
+    rows = [
+        [escape(name), count(one["items"]), count(one["rejected"]), count(one["items_found"]),
+         ", ".join(f"{number_:,} {escape(rule)}" for rule, number_ in one["rules"].items())]
+        for name, one in found.items()
     ]  # fmt: skip
-    shown = table(["query", "rule", "benchmark", "matching text"], examples, (3,))
-    return (
-        table(["benchmark", "queries taken out"], rows)
-        + f"<details><summary>The first {len(examples)} hits</summary>{shown}</details>"
-    )
+    hits = [
+        [escape(name), escape(str(hit.get("id") or hit.get("key") or "")), escape(hit["rule"]),
+         escape(hit["match"] or ""),
+         escape(hit.get("item_text") or "")]
+        for name, one in found.items() for hit in one["hits"]
+    ]  # fmt: skip
+    out = table(["benchmark", "its items", "queries taken out", "items found", "by rule"], rows, (4,))
+    if hits:
+        shown = table(["benchmark", "query", "rule", "matching text", "item"], hits, (3, 4))
+        out += f"<details><summary>The first {len(hits)} hits</summary>{shown}</details>"
+    return out
 
 
 def terms(report: Report) -> str:

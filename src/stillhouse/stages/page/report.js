@@ -178,19 +178,19 @@
         question.append(make("p", "note", known));
         box.append(question);
         const columns = make("div", "sides");
-        names.forEach((name, place) => columns.append(column(name, place, item.traces[name] || {}, sides[place], row)));
+        names.forEach((name, place) => columns.append(column(name, place, item.traces[name] || [], sides[place], row)));
         box.append(columns);
       }).catch((error) => box.replaceChildren(make("p", "bad", error.message)));
       return box;
     };
     const column = (name, place, traces, side, row) => {
       const box = make("div", "side");
-      const all = Object.values(traces).sort((one, other) => one.attempt - other.attempt);
+      const all = traces.slice().sort((one, other) => one.attempt - other.attempt);
       if (!all.length) all.push(null);
       all.forEach((trace) => {
         const card = make("section", "trace");
         const head = make("h4");
-        head.append(make("i", "swatch c" + (place % 8)), name + (trace ? ", attempt " + trace.attempt : ""));
+        head.append(make("i", "swatch c" + (place % 8)), name + (trace && trace.attempt ? ", attempt " + trace.attempt : ""));
         card.append(head);
         if (!trace) {
           card.append(make("p", "said", STATES[side.state[row]] + "; no reply to show"));

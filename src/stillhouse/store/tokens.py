@@ -1,7 +1,7 @@
-"""Tokens of assistant texts, counted by one tokenizer for all teachers and kept by content.
+"""Tokens of texts, counted by one tokenizer for all teachers and kept by content.
 
 In: texts, a callable `Sequence[str] -> list[int]` or its Part. Out: counts; a parquet file remembers them by the
-hash of the text, so that a second compare counts only what is new.
+hash of the text, so that every stage counts only what no stage has counted before.
 """
 
 from __future__ import annotations
@@ -15,24 +15,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stillhouse.records import Part, canonical_json, content_hash, normal_form
+from stillhouse.records import Part, canonical_json, content_hash
 
 Tokenizer = Callable[[Sequence[str]], Sequence[int]]
 _BATCH_CHARACTERS = 4_000_000
-
-
-def assistant_text(text: str, reasoning: str | None, thinking: str = "optional") -> str:
-    """A reply as a student sees it; a malformed reply as it came, its thinking field before it."""
-    parts = normal_form(text, reasoning, "none" if thinking == "none" else "optional")
-    if parts.malformed is not None:
-        return text if not reasoning else f"<think>\n{reasoning}\n</think>\n{text}"
-    return render(parts.thinking, parts.answer)
-
-
-def render(thinking: str | None, answer: str) -> str:
-    """The normal form as one text, as students are trained on it."""
-    thought = "" if thinking is None else f"<think>\n{thinking}\n</think>\n"
-    return f"{thought}<answer>\n{answer}\n</answer>"
 
 
 class TokenCounter:
