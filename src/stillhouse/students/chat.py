@@ -119,15 +119,32 @@ def _token_text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _from_folder(folder: Path, name: str, template: str | None) -> Chat:
-    from tokenizers import Tokenizer
+def read_tokenizer(place: str) -> Tokenizer:
+    """The tokenizer alone, from the same places as Chat.load."""
+    path = Path(place)
+    if path.suffix == ".gguf":
+        from stillhouse.students.gguf_files import open_gguf, tokenizer_of
 
+        made: Tokenizer = tokenizer_of(open_gguf(path), path.name)
+        return made
+    return _tokenizer_of(path if path.is_dir() else _from_hub(place), place)
+
+
+def _tokenizer_of(folder: Path, name: str) -> Tokenizer:
     try:
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise UserMistake(f"reading the tokenizer of {name} needs `pip install 'stillhouse[train]'`") from error
+    try:
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:
         raise UserMistake(
             f"{name}: tokenizer.json cannot be read ({error}); a student needs a fast tokenizer"
         ) from error
+
+
+def _from_folder(folder: Path, name: str, template: str | None) -> Chat:
+    tokenizer = _tokenizer_of(folder, name)
     settings: dict[str, Any] = {}
     for file in _FILES[1:3]:
         if (folder / file).is_file():

@@ -122,6 +122,7 @@ def write_gguf(like: Path, weights: Mapping[str, NDArray[np.float32]], out: Path
     config = config_of(reader)
     partial = out.with_name(out.name + ".partial")
     writer = GGUFWriter(str(partial), "llama")
+    writer.add_name(name)  # at the head, where a reader that hashes the beginning of a file meets it
     for field in reader.fields.values():
         if field.name.startswith("GGUF.") or field.name in ("general.architecture", "general.name"):
             continue
@@ -129,7 +130,6 @@ def write_gguf(like: Path, weights: Mapping[str, NDArray[np.float32]], out: Path
         inner = field.types[-1] if kind == GGUFValueType.ARRAY else None
         value = 7 if field.name == "general.file_type" else field.contents()  # 7: mostly Q8_0
         writer.add_key_value(field.name, value, kind, sub_type=inner)
-    writer.add_name(name)
     for tensor in reader.tensors:
         wanted = transformers_name(tensor.name)
         if wanted not in weights:
@@ -152,8 +152,8 @@ def write_gguf(like: Path, weights: Mapping[str, NDArray[np.float32]], out: Path
 _CONTROL, _USER_DEFINED = 3, 4  # llama.cpp's token types
 
 
-def chat_of(reader: Any, name: str, template: str | None = None) -> Chat:
-    """The tokenizer of a GGUF file (byte-level BPE) and its chat template."""
+def tokenizer_of(reader: Any, name: str) -> Any:
+    """The tokenizer of a GGUF file (byte-level BPE) as the package tokenizers has it."""
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 
     if _field(reader, "tokenizer.ggml.model") != "gpt2":
@@ -171,6 +171,13 @@ def chat_of(reader: Any, name: str, template: str | None = None) -> Chat:
         if kind in (_CONTROL, _USER_DEFINED):
             token = AddedToken(text, special=kind == _CONTROL, normalized=False)
             (tokenizer.add_special_tokens if kind == _CONTROL else tokenizer.add_tokens)([token])
+    return tokenizer
+
+
+def chat_of(reader: Any, name: str, template: str | None = None) -> Chat:
+    """The tokenizer of a GGUF file and its chat template."""
+    tokenizer = tokenizer_of(reader, name)
+    tokens = _field(reader, "tokenizer.ggml.tokens")
     named = {"bos_token": "bos_token_id", "eos_token": "eos_token_id", "unk_token": "unknown_token_id"}
     special = {key: tokens[i] for key, at in named.items() if (i := _field(reader, f"tokenizer.ggml.{at}")) is not None}
     template = template or _field(reader, "tokenizer.chat_template")

@@ -113,8 +113,9 @@ class Local:
             (folder / "checkpoint.pt").unlink(missing_ok=True)
         _write(folder / "plan.json", plan)
         model = Model(self.base, self.chat, method=self.method, rank=self.lora_rank, seed=seed, threads=self.threads)
+        known = f"{name} {plan['fingerprint'][:16]}"  # other weights, other name: what names a served model's replies
         seconds = Session(model, samples, self.schedule, folder, seed, self.save_every).run()
-        outputs = model.save(folder / "student", folder / "student.gguf" if self.export_gguf else None, name=name)
+        outputs = model.save(folder / "student", folder / "student.gguf" if self.export_gguf else None, name=known)
         plan |= {"done": True, "seconds": round(seconds, 1), "outputs": [str(p.relative_to(folder)) for p in outputs]}
         _write(folder / "plan.json", plan)
         (folder / "checkpoint.pt").unlink(missing_ok=True)
