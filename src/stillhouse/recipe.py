@@ -334,7 +334,7 @@ def _response_filters(recipe: Recipe) -> list[Part]:
 def tokenizer(name: str) -> Part | None:
     """What counts tokens: `embedded`, a folder or hub name of a tokenizer, or an import path."""
     if name == "embedded":
-        return Part("stillhouse.teachers.embedded_tokens:EmbeddedTokens")
+        return Part("stillhouse.teachers.embedded_tokens:Tokenizer")
     if ":" in name:
         return Part(name)
     return Part("stillhouse.students.tokenizer:Tokenizer", {"name": name})
@@ -404,7 +404,7 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
         part = Part("stillhouse.teachers.recorded:Recorded", keep | entry.settings)
     elif entry.profile == "champ":
         keep = {"name": entry.name, "model": entry.model} | ({"setting": entry.setting} if entry.setting else {})
-        part = Part("stillhouse.teachers.recorded:Champ", keep | entry.settings)
+        part = Part("stillhouse.teachers.champ:champ", keep | entry.settings)
     else:
         part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": entry.profile, "max_tokens": limit})
     spec = _spec(entry.name, entry, part, profile, limit)
