@@ -43,7 +43,8 @@ ROWS: dict[str, tuple[dict[str, Any], str, str, object]] = {
     "aime-1983-2023": ({"ID": "1983-1", "Year": 1983, "Question": "Q", "Answer": "60"}, "Q", "ground_truth", "60"),
     "prime-code": ({"ability": "code", "data_source": "apps", "reward_model": {"ground_truth": json.dumps(
         {"inputs": ["1\n"], "outputs": ["2\n"]})}, "prompt": [{"role": "system", "content": "S"},
-                                                              {"role": "user", "content": "Q"}]}, "Q", "test_case", STD),
+                                                              {"role": "user", "content": "Q"}]}, "Q", "test_case",
+                    STD),
     "deepcoder-primeintellect": ({"problem": "Q", "metadata": "{}", "tests": json.dumps(
         [{"type": "stdin_stdout", "input": "1\n", "output": "2\n"}])}, "Q", "test_case", STD),
     "deepcoder-taco": ({"problem": "Q", "tests": json.dumps(
@@ -175,3 +176,10 @@ def test_the_catalogue_lists_every_corpus_with_its_card_and_what_was_not_confirm
         assert listed[name]["card"] == f"https://huggingface.co/datasets/{corpus.hub}"
         assert corpus.read_in in ("card", "loaders") and corpus.category in CATEGORIES
     assert all(listed[name]["read_in"] == "unconfirmed" and listed[name]["note"] for name in UNCONFIRMED)
+
+
+def test_the_page_about_sources_lists_every_corpus() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "sources.md").read_text("utf-8")
+    for name, corpus in CORPORA.items():
+        assert f"| {name} | [{corpus.hub}]({corpus.card})" in page
+    assert all(f"| {name} | {why} |" in page for name, why in UNCONFIRMED.items())
