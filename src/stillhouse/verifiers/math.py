@@ -102,6 +102,8 @@ def decide(reference: str, answer: str) -> Decision:
         rule, same = _by_convention(left, right)
     except GuardError as error:
         return "guard", None, str(error)
+    except RecursionError:
+        return "guard", None, "a formula nested too deep"
     if same is not None:
         return rule, same, "equal" if same else "different"
     return _by_math_verify(left, right)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from stillhouse.verifiers.math_prose import stated_formula
+
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _LINK = re.compile(
@@ -112,7 +114,8 @@ def _open_inner(content: str) -> str:
 
 
 def last_formula(answer: str) -> str | None:
-    """Without a box: the whole of a short answer, what follows "the answer is", or the last formula or number."""
+    """Without a box: the whole of a short answer, what follows "the answer is", what a sentence
+    states, or the last formula or number."""
     text = _MARKUP.sub("", answer).strip()
     if not text:
         return None
@@ -124,6 +127,9 @@ def last_formula(answer: str) -> str | None:
             return _first_formula(rest)
     if len(text) <= SHORT and "\n" not in text and not re.search(r"[a-z]{2,} [a-z]{2,} [a-z]{2,}", text):
         return _sole_formula(text)
+    stated = stated_formula(tail)
+    if stated is not None:
+        return stated
     last = _last(_FORMULA, tail)
     number = _last(_NUMBER, tail, last.end() if last else 0)
     if number is not None:

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from stillhouse.verifiers.math_words import word_set
+
 MAX_TOKENS = 3_000
 MAX_LITERAL = 3_000  # digits of one number; longer integers are compared as text before anything is cut
 
@@ -54,20 +56,24 @@ _SCANNER = re.compile(
     r"|(?P<cmd>\\[a-zA-Z]+)|(?P<pair>\\[{}|\\])|(?P<word>[A-Za-z\u4e00-\u9fff]+)|(?P<le><=|=<|≤)|(?P<ge>>=)|(?P<ne>!=|/=|<>)"
     r"|(?P<op>[^\s\w]|_)|(?P<other>.)"
 )
-_FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth ln log lg exp sqrt max min gcd lcm "
-    "arsinh arcosh artanh arcsinh arccosh arctanh det abs floor ceil cbrt sgn binom".split()
+_FUNCTIONS = word_set(
+    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth ln log lg exp sqrt max "
+    "min gcd lcm "
+    "arsinh arcosh artanh arcsinh arccosh arctanh det abs floor ceil cbrt sgn binom"
 )
 _CONDITIONS = frozenset({"for", "where", "if", "when", "with", "provided", "such that", "provided that", "as"})
 _NAMES = {
     "pi": "\\pi", "Pi": "\\pi", "infinity": "\\infty", "inf": "\\infty", "infty": "\\infty", "Infinity": "\\infty",
-    "theta": "\\theta", "alpha": "\\alpha", "beta": "\\beta", "gamma": "\\gamma", "lambda": "\\lambda", "omega": "\\omega",
-    "sigma": "\\sigma", "phi": "\\phi", "asin": "\\arcsin", "acos": "\\arccos", "atan": "\\arctan", "emptyset": "\\emptyset",
+    "theta": "\\theta", "alpha": "\\alpha", "beta": "\\beta", "gamma": "\\gamma", "lambda": "\\lambda",
+    "omega": "\\omega",
+    "sigma": "\\sigma", "phi": "\\phi", "asin": "\\arcsin", "acos": "\\arccos", "atan": "\\arctan",
+    "emptyset": "\\emptyset",
     "union": "\\cup",
 }  # fmt: skip
-_GREEK = frozenset(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega Gamma "
-    "Delta Theta Lambda Xi Sigma Upsilon Phi Psi Omega ell hbar aleph wp".split()
+_GREEK = word_set(
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi "
+    "omega Gamma "
+    "Delta Theta Lambda Xi Sigma Upsilon Phi Psi Omega ell hbar aleph wp"
 )
 
 
@@ -99,7 +105,12 @@ def _ungrouped(found: list[Token]) -> list[Token]:
     for token in found:
         depth += (token.text in ("(", "[", "\\{")) - (token.text in (")", "]", "\\}"))
         groups = token.text.split(",")
-        if depth > 0 and token.literal is not None and token.literal.grouped and not any(g[0] == "0" for g in groups[1:]):
+        if (
+            depth > 0
+            and token.literal is not None
+            and token.literal.grouped
+            and not any(g[0] == "0" for g in groups[1:])
+        ):
             for index, group in enumerate(groups):
                 if index:
                     out.append(Token("op", ","))
@@ -196,7 +207,7 @@ def _number(text: str) -> Literal:
 
 
 def _repeating(text: str) -> Literal:
-    r"""0.1\overline{6}, 0.(3), 0.\dot{1}4\dot{2} and 0.333\ldots as fractions; other digits before dots stay a decimal."""
+    r"""0.1\overline{6}, 0.(3), 0.\dot{1}4\dot{2}, 0.333\ldots as fractions; other digits before dots stay a decimal."""
     if len(text) > MAX_LITERAL:
         raise UnreadableError("a number of too many digits")
     whole, _, rest = text.partition(".")
