@@ -131,12 +131,12 @@ def _token(kind: str, match: re.Match[str], glued: bool) -> list[Token]:
     if kind in ("repeat", "dots"):
         return [Token("num", text, glued, _repeating(text))]
     if kind == "text":
-        return _words(match["text"].strip(), glued)
+        return _words(match["text"].strip(), glued, _applied(match))
     if kind == "cmd":
         name = text[1:]
         return [Token("sym", name, glued) if name in _GREEK else Token("cmd", name, glued)]
     if kind == "word":
-        return _word(text, glued)
+        return _word(text, glued, _applied(match))
     if kind == "pair":
         return [Token("op", {"\\{": "\\{", "\\}": "\\}", "\\|": "\\|"}.get(text, "\\\\"), glued)]
     if kind in ("le", "ge", "ne"):
@@ -146,9 +146,16 @@ def _token(kind: str, match: re.Match[str], glued: bool) -> list[Token]:
     raise UnreadableError(f"an unknown sign {text!r}")
 
 
-def _word(text: str, glued: bool) -> list[Token]:
+def _applied(match: re.Match[str]) -> bool:
+    """Whether a bracket, index or command follows, as behind a function: min(a, b) is one, 60 min is none."""
+    return match.string[match.end() :].lstrip()[:1] in ("(", "[", "{", "\\", "_", "^", "|")
+
+
+def _word(text: str, glued: bool, applied: bool) -> list[Token]:
     if len(text) == 1 and text.isascii():
         return [Token("sym", text, glued)]
+    if text in ("min", "sec") and not applied:
+        return [Token("word", text, glued)]
     if text in _FUNCTIONS or text.lower() in ("sqrt", "ln", "log", "sin", "cos", "tan", "exp"):
         return [Token("cmd", text if text in _FUNCTIONS else text.lower(), glued)]
     if text in _NAMES:
@@ -162,7 +169,7 @@ def _word(text: str, glued: bool) -> list[Token]:
     return [Token("word", text, glued)]
 
 
-def _words(text: str, glued: bool) -> list[Token]:
+def _words(text: str, glued: bool, applied: bool) -> list[Token]:
     r"""Content of a \text group: a connective, a single letter, or words."""
     bare = text.strip(" ,;").lower()
     if bare in ("and", "or"):
@@ -178,7 +185,7 @@ def _words(text: str, glued: bool) -> list[Token]:
     inner = text.strip()
     if len(inner) == 1 and inner.isalpha() and inner.isascii():
         return [Token("text", inner, glued)]
-    if inner in _FUNCTIONS:
+    if inner in _FUNCTIONS and (applied or inner not in ("min", "sec")):
         return [Token("cmd", inner, glued)]
     if re.match(r"[-+]?\d", inner):  # \text{12}, \text{12 cm}
         return tokens(inner)[:-1]
