@@ -13,6 +13,7 @@ from stillhouse.benchmarks.benchmark import Benchmark
 from stillhouse.records import Message, Part, Query, UserMistake
 from stillhouse.stages import evaluate_scores as scores
 from stillhouse.stages.evaluate import Candidate, evaluate
+from stillhouse.stages.evaluate_scores import Answers
 
 
 def query(number: int) -> Query:
@@ -45,11 +46,12 @@ def student(name, chance, *, seed=0, **more) -> Candidate:
 
     def ask_for(benchmark):
         def ask(queries, samples):
-            random = np.random.default_rng([seed, len(name), *name.encode()])
+            random, rows = np.random.default_rng([seed, len(name), *name.encode()]), []
             for i, q in enumerate(queries):
                 for attempt in range(1, samples + 1):
                     good = random.random() < chance(i)
-                    yield row(q, attempt, "pass" if good else "fail", tokens=10 if good else 30)
+                    rows.append(row(q, attempt, "pass" if good else "fail", tokens=10 if good else 30))
+            return Answers(rows)
 
         return ask
 
@@ -60,15 +62,15 @@ def test_every_sample_is_counted_once_in_its_item(tmp_path):
     def ask_for(_):
         def ask(queries, samples):
             a, b, *_ = queries
-            return [
+            return Answers([
                 row(a, 1, cost_usd=0.5), row(a, 2, "fail", cost_usd=0.25), row(a, 2, "pass", cost_usd=9.0),
                 row(a, 3, "unknown", cost_usd=0.0), row(a, 4, "fail", "length", 100, "never closed", cost_usd=0.0),
                 row(b, 1, "fail", "stop", 20, "no think block", cost_usd=0.0),
-            ]  # fmt: skip
+            ])  # fmt: skip
 
         return ask
 
-    counts = evaluate(tmp_path, candidates=[Candidate("x", ask_for)], benchmarks=[(toy(items=3), None)])
+    done = evaluate(tmp_path, candidates=[Candidate("x", ask_for)], benchmarks=[(toy(items=3), None)])
     made = json.loads((tmp_path / "7-evaluations" / "x.json").read_text())["benchmarks"]["toy"]
     first, second, third = made["per_item"]
     assert (first["passed"], first["judged"], first["unknown"], first["asked"]) == (1, 3, 1, 4)
@@ -83,7 +85,7 @@ def test_every_sample_is_counted_once_in_its_item(tmp_path):
     assert made["stop_ratio"] == pytest.approx(0.8)
     assert made["format_rate"] == pytest.approx(0.6)
     assert made["cost_usd"] == pytest.approx(0.75)
-    assert counts["x"]["toy"]["waiting"] == 7
+    assert done.counts["x"]["toy"]["waiting"] == 7
 
 
 def test_a_sample_of_a_foreign_query_is_an_error():
@@ -92,7 +94,7 @@ def test_a_sample_of_a_foreign_query_is_an_error():
 
 
 def test_nothing_asked_gives_null_and_never_an_exception(tmp_path):
-    evaluate(tmp_path, candidates=[Candidate("x", lambda _: lambda q, s: [])], benchmarks=[(toy(), 2)])
+    evaluate(tmp_path, candidates=[Candidate("x", lambda _: lambda q, s: Answers([]))], benchmarks=[(toy(), 2)])
     made = json.loads((tmp_path / "7-evaluations" / "x.json").read_text())
     part = made["benchmarks"]["toy"]
     assert part["pass_at_1"] is part["pass_at_1_interval"] is part["mean_length"] is part["format_rate"] is None
@@ -151,7 +153,7 @@ def test_the_limit_takes_the_same_items_every_time(tmp_path):
     seen = []
 
     def ask_for(_):
-        return lambda queries, samples: seen.append([q.key for q in queries]) or []
+        return lambda queries, samples: seen.append([q.key for q in queries]) or Answers([])
 
     for _ in range(2):
         evaluate(tmp_path, candidates=[Candidate("x", ask_for)], benchmarks=[(toy(items=50), 1)], limit=5)
@@ -161,7 +163,9 @@ def test_the_limit_takes_the_same_items_every_time(tmp_path):
 
 def test_prompts_are_the_benchmarks(tmp_path):
     seen = []
-    asks = Candidate("x", lambda b: lambda queries, samples: seen.append((b.name, queries[0].text, samples)) or [])
+    asks = Candidate(
+        "x", lambda b: lambda queries, samples: seen.append((b.name, queries[0].text, samples)) or Answers([])
+    )
     evaluate(tmp_path, candidates=[asks], benchmarks=[(toy(), None), (toy("other"), 7)])
     assert seen == [("toy", "question 0!", 4), ("other", "question 0!", 7)]
 
@@ -240,6 +244,25 @@ def test_one_sample_an_item_gets_a_score_interval(tmp_path):
     pair = json.loads((tmp_path / "7-evaluations" / "pairs.json").read_text())["pairs"][0]
     assert pair["difference"] == 0
     assert pair["low"] < -0.1 < 0.1 < pair["high"]
+
+
+def test_a_budget_that_ends_stops_the_asking_and_what_was_asked_is_kept(tmp_path):
+    asked = []
+
+    def ask_for(benchmark):
+        def ask(queries, samples):
+            asked.append(benchmark.name)
+            return Answers([row(queries[0], 1)], "budget", "no money", {"no money": 5})
+
+        return ask
+
+    candidates = [Candidate("x", ask_for), Candidate("y", ask_for)]
+    done = evaluate(tmp_path, candidates=candidates, benchmarks=[(toy(), 1), (toy("second"), 1)])
+    assert (done.outcome, done.problem) == ("budget", "no money")
+    assert asked == ["toy"]
+    assert done.waits == {"x": {"no money": 5}}
+    assert done.counts["x"]["second"]["waiting"] == 6
+    assert not (tmp_path / "7-evaluations" / "y.json").exists()
 
 
 def test_mistakes_are_told_all_at_once(tmp_path):

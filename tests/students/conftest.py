@@ -55,6 +55,61 @@ def dataset_row() -> Callable[..., dict]:
     return row
 
 
+@pytest.fixture(scope="session")
+def tiny_gguf(tmp_path_factory) -> Path:
+    """A llama of some ten thousand random weights with a byte tokenizer, as a GGUF file."""
+    gguf = pytest.importorskip("gguf")
+    import numpy as np
+
+    path = tmp_path_factory.mktemp("base") / "tiny.gguf"
+    size, inner, layers, heads, key_heads = 64, 96, 2, 4, 2
+    tokens = [text for text, _ in sorted(byte_tokenizer().get_vocab().items(), key=lambda item: item[1])] + ["ab"]
+    writer = gguf.GGUFWriter(str(path), "llama")
+    writer.add_name("tiny")
+    writer.add_block_count(layers)
+    writer.add_context_length(512)
+    writer.add_embedding_length(size)
+    writer.add_feed_forward_length(inner)
+    writer.add_head_count(heads)
+    writer.add_head_count_kv(key_heads)
+    writer.add_rope_freq_base(10000.0)
+    writer.add_rope_dimension_count(size // heads)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_vocab_size(len(tokens))
+    writer.add_tokenizer_model("gpt2")
+    writer.add_tokenizer_pre("smollm")
+    writer.add_token_list(tokens)
+    writer.add_token_types([3 if text in CONTROLS else 1 for text in tokens])
+    writer.add_token_merges(["a b"])
+    writer.add_bos_token_id(tokens.index("<|bos|>"))
+    writer.add_eos_token_id(tokens.index("<|im_end|>"))
+    writer.add_unk_token_id(0)
+    writer.add_pad_token_id(tokens.index("<|im_end|>"))
+    writer.add_chat_template((TEMPLATES / "keeps_inline_drops_field.jinja").read_text(encoding="utf-8"))
+    random = np.random.default_rng(0)
+
+    def add(name, *shape):
+        value = np.ones(shape, np.float32) if len(shape) == 1 else random.normal(0, 0.15, shape).astype(np.float32)
+        writer.add_tensor(name, value)
+
+    add("token_embd.weight", len(tokens), size)
+    for layer in range(layers):
+        for name in ("attn_norm", "ffn_norm"):
+            add(f"blk.{layer}.{name}.weight", size)
+        for name, rows, columns in (
+            ("attn_q", size, size), ("attn_k", size // heads * key_heads, size),
+            ("attn_v", size // heads * key_heads, size), ("attn_output", size, size),
+            ("ffn_gate", inner, size), ("ffn_up", inner, size), ("ffn_down", size, inner),
+        ):  # fmt: skip
+            add(f"blk.{layer}.{name}.weight", rows, columns)
+    add("output_norm.weight", size)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
 @pytest.fixture
 def student_folder(tmp_path: Path) -> Path:
     """A folder with what of a student is needed for rendering: tokenizer.json, its settings and a template."""

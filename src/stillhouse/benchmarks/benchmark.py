@@ -24,7 +24,7 @@ class Benchmark:
 
     items: the bare problems, made anew at each call. prompt: text of the user turn for an item; no further suffix may
     be put behind it. expected: how many items there must be, None for any. verifier: settings of the category's
-    verifier that this benchmark needs.
+    verifier that this benchmark needs; grader: import path of a verifier around it, built with that verifier's Part.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Benchmark:
     temperature: float = 0.6
     top_p: float = 0.95
     verifier: Mapping[str, Any] = field(default_factory=dict)
+    grader: str | None = None
 
     def __call__(self) -> Iterator[Query]:
         """As a source: the bare problems, as decontamination wants them."""

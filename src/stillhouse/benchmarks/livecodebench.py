@@ -9,13 +9,15 @@ from __future__ import annotations
 import datetime
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from stillhouse.benchmarks.benchmark import Benchmark, Row, cell, read_rows
 from stillhouse.benchmarks.packed_tests import PackedTests, read_packed
-from stillhouse.records import Message, Query, UserMistake
+from stillhouse.records import Message, Part, Query, Response, UserMistake, Verdict
 
 NAME = "livecodebench"
+MOST_TESTS = 1000  # of a problem; more are refused, as every test counts
 HUB, FILE = "livecodebench/code_generation_lite", "test5.jsonl"
 # The prompt of the benchmark's own runner (LiveCodeBench, MIT licence), word for word, so that scores compare.
 WITH_STARTER = (
@@ -46,7 +48,8 @@ def livecodebench(
 
     return Benchmark(
         NAME, "code", 16, items, _prompt, expected=expected,
-        verifier={"tests": None, "seconds": 6.0, "extract": "last_fences", "imports": "contest"},
+        verifier={"tests": MOST_TESTS, "python_timeout": 6.0, "stop_early": True},
+        grader="stillhouse.benchmarks.livecodebench:LiveCode",
     )  # fmt: skip
 
 
@@ -102,6 +105,8 @@ def _tests(row: Row, number: str, max_bytes: int) -> dict[str, Any]:
     packed = row.get("private_test_cases")
     if packed:
         tests += _listed(packed, number, max_bytes)
+    if len(tests) > MOST_TESTS:
+        raise UserMistake(f"benchmark {NAME}: problem {number} has {len(tests)} tests, over {MOST_TESTS}")
     kinds = {str(test.get("testtype")) for test in tests}
     if not tests or kinds - {"stdin", "functional"} or len(kinds) > 1:
         raise UserMistake(f"benchmark {NAME}: problem {number} has tests of the kinds {sorted(kinds) or 'none'}")
@@ -143,3 +148,50 @@ def _assertion(name: str, test: Row, number: str) -> str:
     except json.JSONDecodeError as error:
         raise UserMistake(f"benchmark {NAME}: problem {number} has a test that is no JSON: {error}") from error
     return f"assert Solution().{name}({', '.join(map(repr, arguments))}) == {expected!r}"
+
+
+# LeetCode's judge has these at hand, and its starter code names them: the benchmark's runner imports them first.
+_MODULES = (
+    "string re datetime collections heapq bisect copy math random statistics itertools functools operator io sys json"
+)
+PRELUDE = "".join(f"from {module} import *\n" for module in (*_MODULES.split(), "builtins", "typing"))
+PRELUDE += f"import {', '.join(_MODULES.split())}\nsys.setrecursionlimit(50000)\n"
+
+
+class LiveCode:
+    """LiveCodeBench's grading around our code verifier: the code between the last two fences, and every test must pass.
+
+    code: the part of the code verifier with the settings that Benchmark.verifier names.
+    """
+
+    def __init__(self, code: Part) -> None:
+        self._code = code.build()
+        self.version = f"livecodebench-1 {self._code.version}"
+        self.deadline = float(getattr(self._code, "deadline", 600.0))
+
+    def check(self, query: Query) -> Verdict:
+        verdict: Verdict = self._code.check(query)
+        return verdict
+
+    def __call__(self, query: Query, response: Response) -> Verdict:
+        code = between_last_fences(response.answer)
+        if code is None:
+            return Verdict("fail", 0.0, "no_code", "there are not two fences in the answer")
+        lines = f"```python\n{PRELUDE}{code}\n```"
+        verdict: Verdict = self._code(query, replace(response, text=lines, reasoning=None))
+        if verdict.outcome == "pass" and verdict.passed != verdict.total:
+            return replace(verdict, outcome="fail")  # 90 % of the tests pass for a dataset, all for the benchmark
+        return verdict
+
+    def settle(self, query: Query, response: Response, reply: Response) -> Verdict:
+        raise NotImplementedError("the code verifier asks no judge")
+
+    def close(self) -> None:
+        self._code.close()
+
+
+def between_last_fences(text: str) -> str | None:
+    """The lines between the last two lines that hold a fence, as the benchmark's runner takes them."""
+    lines = text.split("\n")
+    fences = [number for number, line in enumerate(lines) if "```" in line]
+    return "\n".join(lines[fences[-2] + 1 : fences[-1]]) if len(fences) >= 2 else None

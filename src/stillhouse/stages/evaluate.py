@@ -9,35 +9,43 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from stillhouse.records import Part, Query, UserMistake
 from stillhouse.stages.evaluate_pairs import compare_all
-from stillhouse.stages.evaluate_scores import Item, items_of, mean_over_benchmarks, summary
-
-AskAll = Callable[[Sequence[Query], int], Iterable[Mapping[str, Any]]]
-"""Queries and samples per query -> one row a judged sample: query (key), attempt, outcome, finish_reason,
-completion_tokens, malformed (why the reply is not in think/answer form, None when it is), and cost_usd where known."""
+from stillhouse.stages.evaluate_scores import Answers, Item, items_of, mean_over_benchmarks, summary
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """Who is evaluated. ask_all: for a benchmark, how it is asked under its limits and sampling.
+    """Who is evaluated. ask_all: for a benchmark, how it is asked under its limits and sampling (evaluate_asking).
 
     teacher: whose dataset it was trained on, None for a base or another endpoint; seed: of its training; control:
     what it is a control for ("base", "base with worked examples"), "" for a student; family: its base's lineage.
     """
 
     name: str
-    ask_all: Callable[[BenchmarkLike], AskAll]
+    ask_all: Callable[[BenchmarkLike], Callable[[Sequence[Query], int], Answers]]
     teacher: str | None = None
     seed: int | None = None
     control: str = ""
     family: str = ""
     note: str = ""
+
+
+@dataclass(slots=True)
+class Evaluated:
+    """What evaluate ends with. outcome: done, or why it stopped (problem says more): then what was not asked is not in
+    the files, and to call again is to go on. counts: candidate -> benchmark -> items, asked, waiting, unknown,
+    pass_at_1. waits: candidate -> reason -> queries."""
+
+    outcome: str = "done"
+    problem: str = ""
+    counts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    waits: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 class BenchmarkLike(Protocol):
@@ -67,29 +75,30 @@ def evaluate(
     candidates: Sequence[Candidate],
     benchmarks: Sequence[tuple[Part, int | None]],
     limit: int | None = None,
-) -> dict[str, Any]:
+) -> Evaluated:
     """Ask, count, write. benchmarks: a part and its samples per item, None for the benchmark's own.
 
-    Returns per candidate and benchmark: items, asked, waiting. What the loop could not ask or judge (a budget, a dead
-    endpoint) is `waiting`; to call again is to go on, as the loop pays for nothing twice.
+    What the loop could not ask or judge (a budget, a dead endpoint) is `waiting`; nothing is paid for twice.
     """
     built = [(part.build(), samples) for part, samples in benchmarks]
     _check(candidates, built)
     asked = [(b, _limited(b.queries(), limit), samples or b.samples) for b, samples in built]
     out = Path(getattr(run, "folder", run)) / "7-evaluations"
     out.mkdir(parents=True, exist_ok=True)
-    counts: dict[str, Any] = {}
+    done = Evaluated()
     written = []
     for candidate in candidates:
-        made = _one(candidate, asked, limit)
+        made = _one(candidate, asked, limit, done)
         _write(out / f"{candidate.name}.json", made)
         written.append(made)
-        counts[candidate.name] = {
+        done.counts[candidate.name] = {
             name: {key: part[key] for key in ("items", "asked", "waiting", "unknown", "pass_at_1")}
             for name, part in made["benchmarks"].items()
         }
+        if done.outcome != "done":
+            break
     _write(out / "pairs.json", compare_all(written))
-    return counts
+    return done
 
 
 def _check(candidates: Sequence[Candidate], benchmarks: Sequence[tuple[BenchmarkLike, int | None]]) -> None:
@@ -113,13 +122,21 @@ def _limited(queries: list[Query], limit: int | None) -> list[Query]:
 
 
 def _one(
-    candidate: Candidate, asked: Sequence[tuple[BenchmarkLike, list[Query], int]], limit: int | None
+    candidate: Candidate,
+    asked: Sequence[tuple[BenchmarkLike, list[Query], int]],
+    limit: int | None,
+    done: Evaluated,
 ) -> dict[str, Any]:
-    """One candidate's file."""
+    """One candidate's file; how the asking went is noted in `done`."""
     parts: dict[str, Any] = {}
     for benchmark, queries, samples in asked:
-        rows = candidate.ask_all(benchmark)(queries, samples)
-        items = items_of(queries, samples, rows)
+        answers = candidate.ask_all(benchmark)(queries, samples) if done.outcome == "done" else Answers(())
+        if answers.outcome != "done":
+            done.outcome, done.problem = answers.outcome, answers.problem
+        for reason, count in answers.waits.items():
+            mine = done.waits.setdefault(candidate.name, {})
+            mine[reason] = mine.get(reason, 0) + count
+        items = items_of(queries, samples, answers.rows)
         parts[benchmark.name] = {
             "category": benchmark.category,
             "samples": samples,

@@ -7,7 +7,7 @@ rates, each None for an empty population. An unknown verdict counts neither way.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,18 @@ from numpy.typing import NDArray
 from stillhouse.records import Query
 from stillhouse.stats.means import bootstrap_sums, mean_interval, percentile_interval, ratio_interval, resamples_for
 from stillhouse.stats.rates import Interval, wilson
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What came of asking. rows, one a judged sample: query (key), attempt, outcome, finish_reason, completion_tokens,
+    malformed (why the reply is not in think/answer form, None when it is), and cost_usd where known. outcome: done,
+    interrupted, budget or disk_full, and problem says why; waits: reason -> how many queries wait for it."""
+
+    rows: Iterable[Mapping[str, Any]]
+    outcome: str = "done"
+    problem: str = ""
+    waits: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)

@@ -48,7 +48,9 @@ class Chat:
         """From a folder with tokenizer.json, a GGUF file, or a hub name; `template` (text) overrides its own."""
         path = Path(place)
         if path.suffix == ".gguf":
-            return _from_gguf(path, template)
+            from stillhouse.students.gguf_files import chat_of, open_gguf
+
+            return chat_of(open_gguf(path), path.name, template)
         return _from_folder(path if path.is_dir() else _from_hub(str(place)), str(place), template)
 
     def render(self, turns: Turns, *, generate: bool = False) -> str:
@@ -117,15 +119,32 @@ def _token_text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _from_folder(folder: Path, name: str, template: str | None) -> Chat:
-    from tokenizers import Tokenizer
+def read_tokenizer(place: str) -> Tokenizer:
+    """The tokenizer alone, from the same places as Chat.load."""
+    path = Path(place)
+    if path.suffix == ".gguf":
+        from stillhouse.students.gguf_files import open_gguf, tokenizer_of
 
+        made: Tokenizer = tokenizer_of(open_gguf(path), path.name)
+        return made
+    return _tokenizer_of(path if path.is_dir() else _from_hub(place), place)
+
+
+def _tokenizer_of(folder: Path, name: str) -> Tokenizer:
     try:
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        from tokenizers import Tokenizer
+    except ImportError as error:
+        raise UserMistake(f"reading the tokenizer of {name} needs `pip install 'stillhouse[train]'`") from error
+    try:
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
     except Exception as error:
         raise UserMistake(
             f"{name}: tokenizer.json cannot be read ({error}); a student needs a fast tokenizer"
         ) from error
+
+
+def _from_folder(folder: Path, name: str, template: str | None) -> Chat:
+    tokenizer = _tokenizer_of(folder, name)
     settings: dict[str, Any] = {}
     for file in _FILES[1:3]:
         if (folder / file).is_file():
@@ -161,14 +180,3 @@ def _from_hub(name: str) -> Path:
             f"the tokenizer of {name} is not to be had ({type(error).__name__}): name a folder that holds its "
             "tokenizer.json and tokenizer_config.json with `train: {tokenizer: FOLDER}`"
         ) from error
-
-
-def _from_gguf(path: Path, template: str | None) -> Chat:
-    try:
-        from transformers import AutoTokenizer
-    except ImportError as error:
-        raise UserMistake(f"reading {path.name} needs `pip install 'stillhouse[train]'`") from error
-    read = AutoTokenizer.from_pretrained(str(path.parent), gguf_file=path.name)
-    tokens = {key: text for key in ("bos_token", "eos_token", "pad_token", "unk_token")
-              if (text := _token_text(getattr(read, key, None)))}  # fmt: skip
-    return Chat(read.backend_tokenizer, template or str(read.chat_template), tokens, path.name)

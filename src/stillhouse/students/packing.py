@@ -50,8 +50,25 @@ def efficiency(lengths: Sequence[int] | Ints, sequences: int, capacity: int) -> 
     return float(np.sum(lengths)) / (sequences * capacity) if sequences else float("nan")
 
 
-def positions_and_owners(lengths: Sequence[int]) -> tuple[Ints, Ints]:
-    """For one packed sequence: each token's position within its sample, and which sample it belongs to."""
+def positions_and_owners(lengths: Sequence[int], prefix: int = 0) -> tuple[Ints, Ints]:
+    """For one packed sequence: each token's position within its sample, and which sample it belongs to.
+
+    prefix: tokens that all samples begin with, laid once in front (owner -1) and not counted in lengths.
+    """
     starts = np.repeat(np.cumsum([0, *lengths[:-1]]), lengths)
     owners = np.repeat(np.arange(len(lengths)), lengths)
-    return np.arange(int(np.sum(lengths))) - starts, owners
+    positions = np.arange(int(np.sum(lengths))) - starts + prefix
+    return np.concatenate([np.arange(prefix), positions]), np.concatenate([np.full(prefix, -1), owners])
+
+
+def shared_prefix(tokens: Sequence[NDArray[np.int32]], most: int) -> int:
+    """How many tokens all samples begin with, at most `most`: the system prompt need be computed only once."""
+    if not tokens:
+        return 0
+    size = min(most, *(len(t) for t in tokens))
+    first = tokens[0][:size]
+    for other in tokens[1:]:
+        differs = np.flatnonzero(other[: len(first)] != first)
+        if differs.size:
+            first = first[: int(differs[0])]
+    return len(first)
