@@ -15,7 +15,7 @@ import numpy as np
 
 from stillhouse.stages.compare_population import Bools, Floats, Population, Side
 from stillhouse.stages.compare_sections import money
-from stillhouse.stats import families, means, rates
+from stillhouse.stats import families, rates, ratios, resampling
 
 MEASURES = ("pass_at_1", "verified_yield", "length", "cost_per_verified")
 UNITS = {
@@ -155,21 +155,20 @@ def _lengths(x: Floats, y: Floats, scope: Bools, margin: Mapping[str, float], se
     a, b = x[scope], y[scope]
     if not a.size:
         return None
-    sums = means.bootstrap_sums(np.column_stack([a, b]), means.resamples_for(a.size), seed)
-    low_high = means.percentile_interval((sums[:, 0] - sums[:, 1]) / a.size)
-    difference = float(a.mean() - b.mean())
-    row = {
+    difference = float((a - b).mean())
+    one = np.ones(a.size)
+    row = _relative((a, one), (b, one), margin, seed)
+    limits = resampling.mean_interval(a - b, seed=seed)
+    return row | {
         "difference": difference,
-        "low": low_high[0] if low_high else None,
-        "high": low_high[1] if low_high else None,
-        "p": means.sign_flip(a - b, seed=seed) if a.size > 1 else None,
+        "low": None if limits is None else limits[0],
+        "high": None if limits is None else limits[1],
+        "p": resampling.sign_flip(a - b, seed=seed) if a.size > 1 else None,
         "n": int(a.size),
         "a_value": float(a.mean()),
         "b_value": float(b.mean()),
         "_advantage": difference,
     }
-    one = np.ones(a.size)
-    return row | _relative(means.ratio(sums[:, 0], sums[:, 1]), (a, one), (b, one), margin)
 
 
 def _costs(left: Side, right: Side, both: Bools, margin: Mapping[str, float], seed: int) -> Row | None:
@@ -177,46 +176,34 @@ def _costs(left: Side, right: Side, both: Bools, margin: Mapping[str, float], se
     paid = money(left, both), money(right, both)
     if paid[0] is None or paid[1] is None or not won_a.any() or not won_b.any():
         return None
-    a, b = left.cost[both], right.cost[both]
-    sums = means.bootstrap_sums(np.column_stack([a, won_a, b, won_b]), means.resamples_for(a.size), seed)
-    each_a, each_b = means.ratio(sums[:, 0], sums[:, 1]), means.ratio(sums[:, 2], sums[:, 3])
-    with np.errstate(invalid="ignore"):
-        low_high = means.percentile_interval(each_a - each_b)
-    values = paid[0] / float(won_a.sum()), paid[1] / float(won_b.sum())
-    row = {
-        "difference": values[0] - values[1],
-        "low": low_high[0] if low_high else None,
-        "high": low_high[1] if low_high else None,
-        "p": means.swap_ratio(a, won_a, b, won_b, seed=seed),
-        "n": int(a.size),
-        "a_value": values[0],
-        "b_value": values[1],
-        "_advantage": values[1] - values[0],  # the cheaper one is ahead
+    a, b = (left.cost[both], won_a), (right.cost[both], won_b)
+    row = _relative(a, b, margin, seed)
+    return row | {
+        "p": ratios.swap_ratio(a, b, seed=seed),
+        "n": int(won_a.size),
+        "a_value": paid[0] / float(won_a.sum()),
+        "b_value": paid[1] / float(won_b.sum()),
+        "_advantage": -row["difference"],  # the cheaper one is ahead
     }
-    return row | _relative(means.ratio(each_a, each_b), (a, won_a), (b, won_b), margin)
 
 
-def _relative(
-    resampled: Floats, a: tuple[Floats, Floats], b: tuple[Floats, Floats], margin: Mapping[str, float]
-) -> Row:
-    """The ratio of two ratios of sums with its interval, and what `equal` and the queries needed are judged by."""
-    wide, inside = means.percentile_interval(resampled), means.percentile_interval(resampled, 0.90)
-    totals = [float(part.sum()) for side in (a, b) for part in side]
+def _relative(a: tuple[Floats, Floats], b: tuple[Floats, Floats], margin: Mapping[str, float], seed: int) -> Row:
+    """a against b as difference and as ratio, and what `equal` and the queries needed are judged by."""
     edge = math.log1p(margin["relative"])
-    if min(totals) <= 0:
-        return {"ratio": None, "ratio_low": None, "ratio_high": None, "_inside": None, "_margin": (-edge, edge),
-                "_effect": (math.nan, math.nan)}  # fmt: skip
-    value = (totals[0] / totals[1]) / (totals[2] / totals[3])
-    size = a[0].size
-    influence = a[0] / totals[0] - a[1] / totals[1] - b[0] / totals[2] + b[1] / totals[3]
-    logs = None if inside is None else tuple(math.log(limit) if limit > 0 else -math.inf for limit in inside)
+    found = ratios.compare_ratios(a, b, seed=seed)
+    assert found is not None  # noqa: S101  both sides have a denominator
+    low, high = found.limits or (None, None)
+    ratio_low, ratio_high = found.ratio_limits or (None, None)
     return {
-        "ratio": value,
-        "ratio_low": wide[0] if wide else None,
-        "ratio_high": wide[1] if wide else None,
-        "_inside": logs,
+        "difference": found.difference,
+        "low": low,
+        "high": high,
+        "ratio": found.ratio,
+        "ratio_low": ratio_low,
+        "ratio_high": ratio_high,
+        "_inside": found.inside,
         "_margin": (-edge, edge),
-        "_effect": (math.log(value), float(influence.std() * size)),
+        "_effect": (math.nan if found.ratio is None else math.log(found.ratio), found.deviation),
     }
 
 
