@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from stillhouse.stats import families, rates, ratios, resampling
+from stillhouse.stats import families, means, rates, ratios
 
 SIZES = (30, 200, 2000)
 PROBABILITIES = (0.02, 0.1, 0.5, 0.9, 0.98)
@@ -73,11 +73,11 @@ def _lengths(random: np.random.Generator, n: int, sigma: float, experiments: int
             hard = random.normal(0, 0.6 * sigma, n)
             own = random.normal(0, 0.8 * sigma, (2, n))
             a, b = np.exp(hard + own[0]) * ratio, np.exp(hard + own[1])
-            differences.append(resampling.mean_interval(a - b, seed=seed))
+            differences.append(means.mean_interval(a - b, seed=seed))
             found = ratios.compare_ratios((a, np.ones(n)), (b, np.ones(n)), seed=seed)
             shares.append(found.ratio_limits if found else None)
             if ratio == 1.0:
-                singles.append(resampling.mean_interval(b, seed=seed))
+                singles.append(means.mean_interval(b, seed=seed))
         mean, made = np.exp(sigma**2 / 2), {"sigma": sigma, "ratio": ratio}
         yield _row("paired mean difference", n, made, differences, (ratio - 1) * mean)
         yield _row("ratio of means", n, made, shares, ratio)
@@ -151,7 +151,7 @@ def _tests(a: dict[str, Floats], b: dict[str, Floats], seed: int, permutations: 
     out: list[float | None] = [
         rates.mcnemar(int((a[k] & ~b[k]).sum()), int((b[k] & ~a[k]).sum())) for k in ("first", "solved")
     ]
-    out.append(resampling.sign_flip(a["length"] - b["length"], permutations=permutations, seed=seed))
+    out.append(means.sign_flip(a["length"] - b["length"], permutations=permutations, seed=seed))
     sides = [(t["cost"], t["solved"].astype(float)) for t in (a, b)]
     out.append(ratios.swap_ratio(sides[0], sides[1], permutations=permutations, seed=seed))
     return out
@@ -174,7 +174,7 @@ def speed(records: int, token_sample: int | None, folder: Path) -> dict[str, Any
 
 def _write_dataset(path: Path, records: int, number: int) -> None:
     random = np.random.default_rng(number)
-    words = np.array(["so", "we", "take", "the", "sum", "of", "these", "two", "terms", "and", "see", "that", "it", "is", "even", "hence", "each", "case", "is", "12", "=", "x"])
+    words = np.array("so we take the sum of these two terms and see that each case is 12 = x".split())  # noqa: SIM905
     with path.open("w", encoding="utf-8") as out:
         for row in range(records):
             thought = " ".join(random.choice(words, int(300 * np.exp(random.normal(0, 0.6)))))

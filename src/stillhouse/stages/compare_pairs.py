@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from stillhouse.stages.compare_population import Bools, Floats, Population, Side
 from stillhouse.stages.compare_sections import money
-from stillhouse.stats import families, rates, ratios, resampling
+from stillhouse.stats import families, means, rates, ratios
 
 MEASURES = ("pass_at_1", "verified_yield", "length", "cost_per_verified")
 UNITS = {
@@ -30,6 +31,15 @@ DEFAULT_MARGIN = {"rate": 0.02, "relative": 0.05}
 Row = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Effort:
+    """What one comparison may cost; None: by the number of queries (stats.means)."""
+
+    seed: int
+    resamples: int | None = None
+    permutations: int | None = None
+
+
 def margins(given: float | Mapping[str, float] | None) -> dict[str, float]:
     """The margins of `equal` as shares, from `rate` in points and `relative` (lengths, costs) in percent.
 
@@ -41,7 +51,7 @@ def margins(given: float | Mapping[str, float] | None) -> dict[str, float]:
     return DEFAULT_MARGIN | {name: float(value) / 100 for name, value in named.items()}
 
 
-def primary(population: Population, margin: Mapping[str, float], seed: int) -> list[Row]:
+def primary(population: Population, margin: Mapping[str, float], effort: Effort) -> list[Row]:
     """Teacher pairs x measures over all queries, with Holm's correction over those that could be tested."""
     everything = np.ones(population.size, np.bool_)
     measures = ("length_parallel",) if population.selected else MEASURES
@@ -49,12 +59,12 @@ def primary(population: Population, margin: Mapping[str, float], seed: int) -> l
         row
         for a, b in combinations(population.sides, 2)
         for measure in measures
-        if (row := compare_one(population, a, b, measure, everything, margin, seed)) is not None
+        if (row := compare_one(population, a, b, measure, everything, margin, effort)) is not None
     ]
     return finish(rows, "primary")
 
 
-def exploratory(population: Population, margin: Mapping[str, float], seed: int) -> list[Row]:
+def exploratory(population: Population, margin: Mapping[str, float], effort: Effort) -> list[Row]:
     """What was not fixed beforehand: the kept replies of the parallel set, perplexity, and each category."""
     everything = np.ones(population.size, np.bool_)
     overall = ("perplexity",) if population.selected else ("length_parallel", "perplexity")
@@ -62,13 +72,13 @@ def exploratory(population: Population, margin: Mapping[str, float], seed: int) 
     rows: list[Row] = []
     for a, b in combinations(population.sides, 2):
         for measure in overall:
-            rows += _some(compare_one(population, a, b, measure, everything, margin, seed))
+            rows += _some(compare_one(population, a, b, measure, everything, margin, effort))
         if len(population.categories) < 2:
             continue
         for code, name in enumerate(population.categories):
             mask = population.category == code
             for measure in within:
-                row = compare_one(population, a, b, measure, mask, margin, seed)
+                row = compare_one(population, a, b, measure, mask, margin, effort)
                 rows += _some(row and row | {"category": name})
     return finish(rows, "exploratory")
 
@@ -94,7 +104,7 @@ def finish(rows: list[Row], family: str) -> list[Row]:
 
 
 def compare_one(
-    population: Population, a: str, b: str, measure: str, within: Bools, margin: Mapping[str, float], seed: int
+    population: Population, a: str, b: str, measure: str, within: Bools, margin: Mapping[str, float], effort: Effort
 ) -> Row | None:
     """One row without its family's figures; None where the measure does not exist for both teachers."""
     left, right = population.sides[a], population.sides[b]
@@ -106,7 +116,7 @@ def compare_one(
         won = left.in_state("verified"), right.in_state("verified")
         row = _rates(*won, both & left.decided & right.decided, margin)
     elif measure == "cost_per_verified":
-        row = _costs(left, right, both, margin, seed)
+        row = _costs(left, right, both, margin, effort)
     else:
         x, y = {
             "length": (left.first_tokens, right.first_tokens),
@@ -114,7 +124,7 @@ def compare_one(
             "perplexity": (left.perplexity, right.perplexity),
         }[measure]
         scope = both & population.parallel if measure != "length" else both
-        row = _lengths(x, y, scope & ~np.isnan(x) & ~np.isnan(y), margin, seed)
+        row = _lengths(x, y, scope & ~np.isnan(x) & ~np.isnan(y), margin, effort)
     if row is None:
         return None
     effect, deviation = row.pop("_effect")
@@ -151,19 +161,19 @@ def _rates(won_a: Bools, won_b: Bools, scope: Bools, margin: Mapping[str, float]
     }
 
 
-def _lengths(x: Floats, y: Floats, scope: Bools, margin: Mapping[str, float], seed: int) -> Row | None:
+def _lengths(x: Floats, y: Floats, scope: Bools, margin: Mapping[str, float], effort: Effort) -> Row | None:
     a, b = x[scope], y[scope]
     if not a.size:
         return None
     difference = float((a - b).mean())
     one = np.ones(a.size)
-    row = _relative((a, one), (b, one), margin, seed)
-    limits = resampling.mean_interval(a - b, seed=seed)
+    row = _relative((a, one), (b, one), margin, effort)
+    limits = means.mean_interval(a - b, seed=effort.seed, resamples=effort.resamples)
     return row | {
         "difference": difference,
         "low": None if limits is None else limits[0],
         "high": None if limits is None else limits[1],
-        "p": resampling.sign_flip(a - b, seed=seed) if a.size > 1 else None,
+        "p": _flip(a - b, effort),
         "n": int(a.size),
         "a_value": float(a.mean()),
         "b_value": float(b.mean()),
@@ -171,15 +181,21 @@ def _lengths(x: Floats, y: Floats, scope: Bools, margin: Mapping[str, float], se
     }
 
 
-def _costs(left: Side, right: Side, both: Bools, margin: Mapping[str, float], seed: int) -> Row | None:
+def _flip(differences: Floats, effort: Effort) -> float | None:
+    if differences.size < 2:
+        return None
+    return means.sign_flip(differences, permutations=effort.permutations, seed=effort.seed)
+
+
+def _costs(left: Side, right: Side, both: Bools, margin: Mapping[str, float], effort: Effort) -> Row | None:
     won_a, won_b = left.in_state("verified")[both].astype(float), right.in_state("verified")[both].astype(float)
     paid = money(left, both), money(right, both)
     if paid[0] is None or paid[1] is None or not won_a.any() or not won_b.any():
         return None
     a, b = (left.cost[both], won_a), (right.cost[both], won_b)
-    row = _relative(a, b, margin, seed)
+    row = _relative(a, b, margin, effort)
     return row | {
-        "p": ratios.swap_ratio(a, b, seed=seed),
+        "p": ratios.swap_ratio(a, b, permutations=effort.permutations, seed=effort.seed),
         "n": int(won_a.size),
         "a_value": paid[0] / float(won_a.sum()),
         "b_value": paid[1] / float(won_b.sum()),
@@ -187,10 +203,10 @@ def _costs(left: Side, right: Side, both: Bools, margin: Mapping[str, float], se
     }
 
 
-def _relative(a: tuple[Floats, Floats], b: tuple[Floats, Floats], margin: Mapping[str, float], seed: int) -> Row:
+def _relative(a: tuple[Floats, Floats], b: tuple[Floats, Floats], margin: Mapping[str, float], effort: Effort) -> Row:
     """a against b as difference and as ratio, and what `equal` and the queries needed are judged by."""
     edge = math.log1p(margin["relative"])
-    found = ratios.compare_ratios(a, b, seed=seed)
+    found = ratios.compare_ratios(a, b, seed=effort.seed, resamples=effort.resamples)
     assert found is not None  # noqa: S101  both sides have a denominator
     low, high = found.limits or (None, None)
     ratio_low, ratio_high = found.ratio_limits or (None, None)

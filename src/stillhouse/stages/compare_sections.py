@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from stillhouse.stages.compare_population import STATES, Bools, Floats, Population, Side
-from stillhouse.stats import boxes, rates, ratios, resampling
+from stillhouse.stats import boxes, means, rates, ratios
 
 MOST_K = 16
 
@@ -54,12 +54,12 @@ def _more(side: Side, within: Bools, figures: dict[str, Any], unselected: bool, 
     out: dict[str, Any] = {
         "token_box": boxes.box(tokens),
         "token_histogram": boxes.token_histogram(tokens) if tokens.size else None,
-        "tokens_mean_interval": resampling.mean_interval(tokens, seed=seed),
+        "tokens_mean_interval": means.mean_interval(tokens, seed=seed),
         "perplexity_box": boxes.box(perplexity),
         "first_tokens": boxes.summary(first),
         "first_token_box": boxes.box(first),
         "first_token_histogram": boxes.token_histogram(first) if first.size else None,
-        "first_tokens_mean_interval": resampling.mean_interval(first, seed=seed),
+        "first_tokens_mean_interval": means.mean_interval(first, seed=seed),
     }
     if not unselected:
         return out

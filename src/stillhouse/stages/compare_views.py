@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stillhouse.stages.compare_population import Bools, Population
-from stillhouse.stats import resampling
+from stillhouse.stats import means
 from stillhouse.store.run import Run
 from stillhouse.store.tables import read_rows, table_files
 from stillhouse.store.verdicts import load_verdicts
@@ -80,7 +80,7 @@ def difficulty(population: Population, seed: int) -> list[dict[str, Any]]:
         failed = sum(((first == 0).astype(int) for first in others), np.zeros(population.size, int))
         for level in range(len(others) + 1):
             values = side.first_tokens[judged & (failed == level)]
-            interval = resampling.mean_interval(values, seed=seed)
+            interval = means.mean_interval(values, seed=seed)
             out.append({
                 "teacher": name, "others_failed": level, "others": len(others), "n": int(values.size),
                 "mean": float(values.mean()) if values.size else None,

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from stillhouse.stats.means import Floats, bootstrap_sums, permutations_for, resamples_for, signs, symmetric_t
 from stillhouse.stats.rates import Interval
-from stillhouse.stats.resampling import Floats, bootstrap_sums, permutations_for, resamples_for, signs, symmetric_t
 
 # Columns of `moments`, and their order once a and b have changed places.
 _SWAPPED = np.array([2, 3, 0, 1, 7, 8, 9, 4, 5, 6, 10, 12, 11, 13])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,16 +36,39 @@ def bootstrap_sums(columns: Floats, resamples: int, seed: int) -> Floats:
     computed from several of them (differences, ratios) stays paired.
     """
     rows = columns.shape[0]
+    if rows * resamples <= _BLOCK:
+        return _all_counts(rows, resamples, seed) @ columns
     random = np.random.default_rng(seed)
     out = np.empty((resamples, columns.shape[1]))
     block = max(1, min(resamples, _BLOCK // max(rows, 1)))
-    counts = np.empty((block, rows))
     for start in range(0, resamples, block):
         size = min(block, resamples - start)
-        for row in range(size):
-            counts[row] = np.bincount(random.integers(0, rows, rows, dtype=np.int32), minlength=rows)
-        out[start : start + size] = counts[:size] @ columns
+        out[start : start + size] = _counts(random, rows, size) @ columns
     return out
+
+
+@lru_cache(maxsize=4)
+def _all_counts(rows: int, resamples: int, seed: int) -> Floats:
+    """Kept, as one comparison resamples the same queries for each of its measures."""
+    return _counts(np.random.default_rng(seed), rows, resamples)
+
+
+def _counts(random: np.random.Generator, rows: int, resamples: int) -> Floats:
+    """How often each row is drawn in each resample."""
+    drawn = random.integers(0, rows, (resamples, rows), dtype=np.int32).astype(np.int64)
+    drawn += (np.arange(resamples) * rows)[:, None]
+    counts = np.bincount(drawn.reshape(-1), minlength=rows * resamples)
+    return counts.reshape(resamples, rows).astype(np.float64)
+
+
+def percentile_interval(values: Floats, confidence: float = 0.95) -> Interval | None:
+    """The middle `confidence` of bootstrap values; infinite values stay, NaN (0/0) are left out."""
+    values = values[~np.isnan(values)]
+    if not values.size:
+        return None
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values, [tail, 1 - tail], method="inverted_cdf")
+    return float(low), float(high)
 
 
 def symmetric_t(
@@ -68,7 +92,9 @@ def symmetric_t(
     return estimate - reach * error, estimate + reach * error
 
 
-def mean_interval(values: Floats, *, seed: int = 1, confidence: float = 0.95) -> Interval | None:
+def mean_interval(
+    values: Floats, *, seed: int = 1, confidence: float = 0.95, resamples: int | None = None
+) -> Interval | None:
     """Interval of a mean over queries, or of a mean paired difference. None when it cannot be known."""
     size = values.size
     if size < 2:
@@ -77,7 +103,7 @@ def mean_interval(values: Floats, *, seed: int = 1, confidence: float = 0.95) ->
     if spread == 0:
         return centre, centre
     scaled = (values - centre) / spread
-    sums = bootstrap_sums(np.column_stack([scaled, scaled**2]), resamples_for(size), seed) / size
+    sums = bootstrap_sums(np.column_stack([scaled, scaled**2]), resamples or resamples_for(size), seed) / size
     errors = np.sqrt(np.maximum(sums[:, 1] - sums[:, 0] ** 2, 0.0) / size)
     errors[errors < 1e-9] = 0.0
     found = symmetric_t(0.0, 1 / math.sqrt(size), sums[:, 0], errors, confidence)
@@ -89,13 +115,23 @@ def mean_interval(values: Floats, *, seed: int = 1, confidence: float = 0.95) ->
 
 def signs(rows: int, permutations: int, seed: int) -> Iterator[NDArray[np.float32]]:
     """Random signs in blocks of (some, rows), `permutations` rows in all."""
+    if rows * permutations <= _BLOCK:
+        yield _all_signs(rows, permutations, seed)
+        return
     random = np.random.default_rng(seed)
     block = max(1, min(permutations, _BLOCK // max(rows, 1)))
-    width = (rows + 7) // 8
     for start in range(0, permutations, block):
-        size = min(block, permutations - start)
-        bits = np.unpackbits(random.integers(0, 256, (size, width), dtype=np.uint8), axis=1, count=rows)
-        yield bits.astype(np.float32) * 2 - 1
+        yield _signs(random, rows, min(block, permutations - start))
+
+
+@lru_cache(maxsize=4)
+def _all_signs(rows: int, permutations: int, seed: int) -> NDArray[np.float32]:
+    return _signs(np.random.default_rng(seed), rows, permutations)
+
+
+def _signs(random: np.random.Generator, rows: int, permutations: int) -> NDArray[np.float32]:
+    bits = random.integers(0, 256, (permutations, (rows + 7) // 8), dtype=np.uint8)
+    return np.unpackbits(bits, axis=1, count=rows).astype(np.float32) * 2 - 1
 
 
 def sign_flip(differences: Floats, *, permutations: int | None = None, seed: int = 1) -> float | None:

@@ -5,12 +5,12 @@ from itertools import product
 import numpy as np
 import pytest
 
-from stillhouse.stats import ratios, resampling
+from stillhouse.stats import means, ratios
 
 
 def test_bootstrap_sums_draw_whole_rows() -> None:
     columns = np.array([[1.0, 10.0], [2.0, 20.0], [3.0, 30.0]])
-    sums = resampling.bootstrap_sums(columns, 500, seed=1)
+    sums = means.bootstrap_sums(columns, 500, seed=1)
     assert sums.shape == (500, 2)
     assert np.allclose(sums[:, 1], 10 * sums[:, 0])
     assert set(np.round(sums[:, 0])) <= set(range(3, 10))
@@ -18,13 +18,13 @@ def test_bootstrap_sums_draw_whole_rows() -> None:
 
 def test_the_same_seed_gives_the_same_interval() -> None:
     values = np.random.default_rng(3).lognormal(0, 1, 300)
-    assert resampling.mean_interval(values, seed=5) == resampling.mean_interval(values, seed=5)
-    assert resampling.mean_interval(values, seed=5) != resampling.mean_interval(values, seed=6)
+    assert means.mean_interval(values, seed=5) == means.mean_interval(values, seed=5)
+    assert means.mean_interval(values, seed=5) != means.mean_interval(values, seed=6)
 
 
 def test_the_interval_of_a_mean_is_close_to_students_for_normal_values() -> None:
     values = np.random.default_rng(1).normal(10, 2, 400)
-    low, high = resampling.mean_interval(values) or (0, 0)
+    low, high = means.mean_interval(values) or (0, 0)
     half = 1.966 * values.std(ddof=1) / 20
     assert low == pytest.approx(values.mean() - half, abs=0.03)
     assert high == pytest.approx(values.mean() + half, abs=0.03)
@@ -32,16 +32,16 @@ def test_the_interval_of_a_mean_is_close_to_students_for_normal_values() -> None
 
 @pytest.mark.parametrize("values", [[], [3.0], [1.0, 2.0], [1.0, 2.0, 9.0]])
 def test_too_few_queries_have_no_interval(values: list[float]) -> None:
-    assert resampling.mean_interval(np.array(values)) is None
+    assert means.mean_interval(np.array(values)) is None
 
 
 def test_equal_values_have_a_point_for_an_interval() -> None:
-    assert resampling.mean_interval(np.full(50, 7.0)) == (7.0, 7.0)
+    assert means.mean_interval(np.full(50, 7.0)) == (7.0, 7.0)
 
 
 def test_a_mean_of_lengths_is_never_below_zero() -> None:
     values = np.array([0.0] * 6 + [100.0, 1.0, 2.0, 3.0])
-    found = resampling.mean_interval(values)
+    found = means.mean_interval(values)
     assert found is not None and found[0] >= 0
 
 
@@ -52,19 +52,19 @@ def test_sign_flip_enumerates_small_samples(differences: list[float]) -> None:
     moved = [d for d in differences if d]
     sums = [abs(sum(s * d for s, d in zip(signs, moved, strict=True))) for signs in product((1, -1), repeat=len(moved))]
     expected = np.mean([s >= abs(sum(moved)) - 1e-9 for s in sums])
-    assert resampling.sign_flip(np.array(differences)) == pytest.approx(expected)
+    assert means.sign_flip(np.array(differences)) == pytest.approx(expected)
 
 
 def test_sign_flip_agrees_with_enumeration_when_it_samples() -> None:
     values = np.random.default_rng(4).normal(0.4, 1, 12)
-    exact = resampling.sign_flip(values)
-    doubled = resampling.sign_flip(np.concatenate([values, [1e-9]]), permutations=20_000)
+    exact = means.sign_flip(values)
+    doubled = means.sign_flip(np.concatenate([values, [1e-9]]), permutations=20_000)
     assert exact is not None and doubled == pytest.approx(exact, abs=0.01)
 
 
 def test_sign_flip_of_nothing_and_of_no_difference() -> None:
-    assert resampling.sign_flip(np.array([])) is None
-    assert resampling.sign_flip(np.zeros(40)) == 1.0
+    assert means.sign_flip(np.array([])) is None
+    assert means.sign_flip(np.zeros(40)) == 1.0
 
 
 def test_the_ratio_counts_the_money_of_queries_never_solved() -> None:
