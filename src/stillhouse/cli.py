@@ -95,7 +95,11 @@ def run(
     """Run a recipe. To run it again is to go on."""
     from stillhouse.pipeline import run_recipe
 
-    _end(run_recipe(recipe, out, until=until, engine=engine, dry_run=dry_run, quiet=as_json), as_json)
+    if dry_run:
+        from stillhouse.verbs.dry_run import dry_run as tell
+
+        _end(tell(recipe, until=until), as_json)
+    _end(run_recipe(recipe, out, until=until, engine=engine, quiet=as_json), as_json)
 
 
 def _stage(name: str, help_text: str) -> None:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,7 @@ from stillhouse.store.queries import QueryTable
 from stillhouse.transport.limits import EndpointsDead, Limits, Slot
 from stillhouse.workers import WorkerDied, WorkerError, WorkerTimeout, rule_of
 
+T = TypeVar("T")
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 60.0
 JUDGE_ASKS = 2  # a judge that cannot be parsed is asked once more
 
@@ -32,7 +33,11 @@ class Stopped(Exception):  # noqa: N818  a signal between coroutines, not an err
 
 
 class OutOfMoney(Stopped):
-    """The next request might overrun a budget, and nothing in flight can still give money back."""
+    """The next request might overrun a budget, and nothing in flight can still give money back. whose: "" the run's."""
+
+    def __init__(self, whose: str, reason: str) -> None:
+        super().__init__(reason)
+        self.whose = whose
 
 
 class GaveUp(Exception):  # noqa: N818  as above
@@ -96,8 +101,9 @@ class Budget:
             if key in self.limits and self.spent.get(key, 0.0) + bound > self.limits[key] + 1e-12:
                 whose = f"the budget of {key}" if key else "the budget of the run"
                 raise OutOfMoney(
+                    key,
                     f"{whose}, ${self.limits[key]:.2f}, cannot carry another request of {name} (at most ${bound:.4f}): "
-                    f"${self.spent.get(key, 0.0):.4f} are spent"
+                    f"${self.spent.get(key, 0.0):.4f} are spent",
                 )
         self._settled.clear()
         await self._settled.wait()
@@ -202,7 +208,7 @@ class Loop:
         keep: Callable[[Judged], None],
         retries: int = 12,
         purpose: str = "distill",
-        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
         wanted: Sequence[int] | None = None,
     ) -> None:
         self.table, self.seats, self.judges = table, list(seats), judges
@@ -213,6 +219,8 @@ class Loop:
         self._draining = asyncio.Event()
         self._rulings: dict[str, asyncio.Task[Response]] = {}
         self._bug: Exception | None = None
+        self._idle: set[asyncio.Task[Any]] = set()  # tasks that wait for leave to send: a drain wakes them
+        self._woken: set[asyncio.Task[Any]] = set()
 
     # -- the session ------------------------------------------------------------------------------------------
 
@@ -234,6 +242,27 @@ class Loop:
         if not self._draining.is_set():
             self.outcome, self.problem = outcome, problem
             self._draining.set()
+            for task in self._idle:
+                self._woken.add(task)
+                task.cancel()
+
+    async def _unless_drained(self, waiting: Coroutine[Any, Any, T]) -> T:
+        """Wait for something that is no request in flight; a drain ends the wait with Stopped."""
+        task = asyncio.current_task()
+        if self._draining.is_set() or task is None:
+            waiting.close()
+            raise Stopped
+        self._idle.add(task)
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            if task not in self._woken:
+                raise
+            self._woken.discard(task)
+            task.uncancel()
+            raise Stopped from None
+        finally:
+            self._idle.discard(task)
 
     async def _feed(self, seat: Seat) -> None:
         """Start pairs in the order of their keys, as many at a time as keep the endpoint and the verifiers busy."""
@@ -327,6 +356,7 @@ class Loop:
             seat.meter.begin()
         started = time.monotonic()
         fault: Fault | None = None
+        response: Response | None = None
         cost = 0.0
         try:
             self._intent(request, retry, purpose)
@@ -337,7 +367,8 @@ class Loop:
                 cost = bound if caught.maybe_paid else 0.0
             if seat.meter is not None:
                 cost = seat.meter.end()
-            if fault is not None:
+            if fault is not None or response is None:
+                fault = fault or Fault("bad_envelope", "the teacher gave no reply")
                 self._count_fault(seat, fault)
                 await self.journal.fault(request, fault, retry=retry, purpose=purpose)
                 return fault
@@ -349,33 +380,49 @@ class Loop:
             return response
         finally:
             seat.in_flight -= 1
-            seat.limits.release(slot, seconds=time.monotonic() - started, fault=fault)
+            self._give_back(seat, slot, time.monotonic() - started, fault, response)
             self.budget.settle(seat.name, bound, cost)
 
     async def _slot(self, seat: Seat, request: Request, bound: float) -> Slot:
         """A place at an endpoint with the money for it reserved."""
         while True:
             self._may_send(seat)
-            slot = await seat.limits.acquire(request.prompt_tokens + request.max_tokens)
+            slot = await self._unless_drained(seat.limits.acquire(request.prompt_tokens + request.max_tokens))
             try:
                 self._may_send(seat)
                 if self.budget.affordable(seat.name, self._hour_bound(seat)) and self.budget.reserve(seat.name, bound):
                     return slot
-            except (Stopped, EndpointsDead):
-                seat.limits.cancel(slot)
+            except (Stopped, GaveUp):
+                seat.limits.abandon(slot)
                 raise
-            seat.limits.cancel(slot)
+            seat.limits.abandon(slot)
             try:
-                await self.budget.room(seat.name, max(bound, self._hour_bound(seat)))
+                await self._unless_drained(self.budget.room(seat.name, max(bound, self._hour_bound(seat))))
             except OutOfMoney as reason:
-                self.drain("budget", str(reason))
-                raise
+                if not reason.whose:
+                    self.drain("budget", str(reason))
+                    raise
+                seat.dead = seat.dead or str(reason)
+                if self.outcome == "done":
+                    self.outcome, self.problem = "budget", str(reason)
+                raise GaveUp(str(reason)) from reason
+
+    @staticmethod
+    def _give_back(seat: Seat, slot: Slot, seconds: float, fault: Fault | None, response: Response | None) -> None:
+        """The slot, with what the limits learn from it; nothing where we did not wait for the outcome."""
+        if fault is not None:
+            seat.limits.release(slot, seconds=seconds, fault=fault)
+        elif response is not None:
+            used = response.prompt_tokens + response.completion_tokens
+            seat.limits.release(slot, seconds=seconds, tokens=used, output_tokens=response.completion_tokens)
+        else:
+            seat.limits.abandon(slot)
 
     def _may_send(self, seat: Seat) -> None:
         if self._draining.is_set():
             raise Stopped
         if seat.dead:
-            raise EndpointsDead(seat.dead)
+            raise GaveUp(seat.dead)
 
     def _hour_bound(self, seat: Seat) -> float:
         """By the hour, the most that draining can cost is one time-out of the endpoints."""
@@ -403,13 +450,7 @@ class Loop:
         """Full jitter over a doubling span; Retry-After is a floor. A drain ends the wait."""
         span = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2**retry)
         wait = max(random.uniform(0.5 * span, span), fault.retry_after or 0.0)
-        sleeping = asyncio.ensure_future(self.sleep(wait))
-        draining = asyncio.ensure_future(self._draining.wait())
-        try:
-            await asyncio.wait({sleeping, draining}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeping.cancel()
-            draining.cancel()
+        await self._unless_drained(self.sleep(wait))
 
     # -- judging ----------------------------------------------------------------------------------------------
 
@@ -472,7 +513,7 @@ def seat_for(spec: TeacherSpec, teacher: Teacher, pairs: Pairs) -> Seat:
     """A seat with the limits and the hour meter that the spec asks for."""
     limits = Limits(
         spec.endpoints, max_in_flight=spec.max_in_flight, requests_per_minute=spec.requests_per_minute,
-        tokens_per_minute=spec.tokens_per_minute,
+        tokens_per_minute=spec.tokens_per_minute, patience=spec.patience,
     )  # fmt: skip
     price = spec.price
     meter = HourMeter(price.per_hour * len(spec.endpoints)) if price and price.per_hour is not None else None

@@ -156,7 +156,10 @@ class Sitting:
         return counts, [self.run.filters]
 
     def _export(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[Path]]:
-        counts = export(self.run, teachers=self.parts.teachers, name=self.recipe.name, **options)
+        counts = export(
+            self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer,
+            sources=recipes.source_facts(self.recipe), **options,
+        )  # fmt: skip
         return counts, [self.run.datasets]
 
     def _compare(self) -> tuple[dict[str, Any], list[Path]]:
@@ -213,7 +216,6 @@ def run_recipe(
     *,
     until: str | None = None,
     engine: str | None = None,
-    dry_run: bool = False,
     quiet: bool = False,
 ) -> Outcome:
     """`stillhouse run RECIPE`. out: the run folder, default runs/NAME."""

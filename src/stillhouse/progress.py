@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from stillhouse.stages.distill import Progress
+from stillhouse.session import Progress
 
 Watch = Callable[[Sequence[Progress]], None]
 LINE_SECONDS = 10.0
@@ -39,13 +39,11 @@ class Teller:
 
     def stage(self, name: str, counts: Mapping[str, Any], seconds: float | None) -> None:
         """One line a stage: its counts, and the time or that it stood already."""
-        flat = {k: v for k, v in counts.items() if not isinstance(v, dict)}
-        rows = [(k, v) for k, v in counts.items() if isinstance(v, dict)]
-        what = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in flat.items())
-        self.say(f"{name:8} {'unchanged' if seconds is None else f'{seconds:.1f} s':>9}  {what}")
-        for key, inner in rows:
-            told = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in inner.items() if v)
-            self.say(f"{'':18}  {key}: {told or 'nothing'}")
+        what = _scalars(counts, zero=True)
+        self.say(f"{name:8} {'unchanged' if seconds is None else f'{seconds:.1f} s':>9}  {what}".rstrip())
+        for key, inner in counts.items():
+            if isinstance(inner, dict) and (told := _scalars(inner)):
+                self.say(f"{'':18}  {key}: {told}")
 
     @contextlib.contextmanager
     def live(self) -> Iterator[Watch | None]:
@@ -83,6 +81,12 @@ class Teller:
             self.console.print(table)
         lines = ["", *caught.get().rstrip().splitlines(), "", made["decision"]["sentence"]]
         return made["decision"], lines
+
+
+def _scalars(counts: Mapping[str, Any], *, zero: bool = False) -> str:
+    """The plain numbers and words among counts, without those that are nothing."""
+    shown = {k: v for k, v in counts.items() if isinstance(v, int | float | str) and (v or zero)}
+    return ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in shown.items())
 
 
 COLUMNS = ("teacher", "verified", "attempts/verified", "tok/s", "429s", "in flight", "dollars", "ETA")

@@ -11,6 +11,7 @@ import glob
 import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import yaml
 from pydantic import ValidationError
 
 from stillhouse.mistakes import RecipeLoader, caret, construct, doubled_keys, find, told_errors
-from stillhouse.records import Part, Price, TeacherSpec, UserMistake
+from stillhouse.records import Part, Price, TeacherSpec, Terms, UserMistake
 from stillhouse.settings import (
     AvoidSettings,
     EndpointSettings,
@@ -58,7 +59,7 @@ def parse_recipe(text: str, name: str = "recipe.yaml", folder: Path = Path()) ->
         mark = error.problem_mark or error.context_mark
         where = caret(text, name, mark.line, mark.column) if mark else name
         raise UserMistake(f"{where}\n  not YAML: {error.problem or error.context}") from None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError) as error:
         raise UserMistake(f"{name}: not YAML: {error}") from None
     problems = [
         f"{caret(text, name, key.start_mark.line, key.start_mark.column)}\n  {key.value} stands twice: keep one"
@@ -79,16 +80,29 @@ def parse_recipe(text: str, name: str = "recipe.yaml", folder: Path = Path()) ->
 
 
 def _sound_rest(value: Any, error: ValidationError) -> Recipe | None:
-    """The recipe without its unsound top-level keys, so that mistakes across settings are told in the same go."""
-    unsound = {item["loc"][0] for item in error.errors() if item["loc"]}
+    """The recipe with stand-ins for what is unsound, so that mistakes across settings are told in the same go."""
     if not isinstance(value, dict):
         return None
-    rest = {"name": "unnamed", "queries": [{"demo": True}], "teachers": [{"name": "unnamed", "profile": "embedded"}]}
-    rest |= {key: part for key, part in value.items() if key not in unsound}
+    queries, teachers = value.get("queries"), value.get("teachers")
+    rest: dict[str, Any] = {"name": "unnamed"} | value
+    rest["queries"] = list(queries) if isinstance(queries, list) and queries else [{"demo": True}]
+    rest["teachers"] = list(teachers) if isinstance(teachers, list) and teachers else [_stand_in(0)]
+    for item in error.errors():
+        loc = item["loc"]
+        if loc[:1] == ("name",):
+            rest["name"] = "unnamed"
+        elif len(loc) > 1 and loc[0] in ("queries", "teachers") and isinstance(loc[1], int):
+            rest[str(loc[0])][loc[1]] = _stand_in(loc[1]) if loc[0] == "teachers" else {"demo": True}
+        elif loc and loc[0] not in ("queries", "teachers"):
+            rest.pop(str(loc[0]), None)
     try:
         return Recipe.model_validate(rest)
     except ValidationError:
         return None
+
+
+def _stand_in(number: int) -> dict[str, Any]:
+    return {"name": f"unsound-{number}", "profile": "embedded"}
 
 
 def _files(path: str, folder: Path) -> list[Path]:
@@ -129,6 +143,13 @@ def _across(recipe: Recipe, node: yaml.Node, text: str, name: str, folder: Path)
                 problems.append(at("judges", kind) + "base_url is missing")
             if recipe.distill.budget_usd is not None and judge.price is None:
                 problems.append(at("judges", kind) + "a budget needs prices, and this judge has none")
+    for i, avoided in enumerate(recipe.curate.avoid):
+        if isinstance(avoided, str):
+            if avoided not in BENCHMARKS and avoided != "demo":
+                hint = f"the benchmarks are {', '.join(BENCHMARKS)}; a file is {{path: FILE, name: NAME}}"
+                problems.append(at("curate", "avoid", i) + f"there is no benchmark {avoided!r}; {hint}")
+        elif not _files(avoided.path, folder):
+            problems.append(at("curate", "avoid", i, "path") + f"there is no such file or folder: {avoided.path}")
     for i, entry in enumerate(recipe.queries):
         if entry.path is not None and entry.mapping is None and not _files(entry.path, folder):
             problems.append(at("queries", i, "path") + f"there is no such file or folder: {entry.path}")
@@ -182,8 +203,8 @@ class Parts:
 def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
     """All parts of a recipe. folder: where relative paths are sought first."""
     judges = _judges(recipe)
-    files = [f for entry in recipe.queries if entry.path for f in _files(entry.path, folder)]
-    files += [f for entry in recipe.curate.avoid if not isinstance(entry, str) for f in _files(entry.path, folder)]
+    read = [f for entry in recipe.queries if entry.path for f in _files(entry.path, folder)]
+    read += [f for entry in recipe.curate.avoid if not isinstance(entry, str) for f in _files(entry.path, folder)]
     return Parts(
         sources=[_source(entry, folder) for entry in recipe.queries],
         avoid=[_avoid(entry, folder) for entry in recipe.curate.avoid],
@@ -198,12 +219,12 @@ def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
         if recipe.filter.ngrams
         else [],
         tokenizer=tokenizer(recipe.tokenizer),
-        files=files,
+        files=read,
     )
 
 
 QUERY_FILTERS = ("odd_characters", "incomplete", "url", "table", "image")
-BENCHMARKS = ("aime2024", "aime2025", "math500", "livecodebench")
+BENCHMARKS = {"aime2024": "aime", "aime2025": "aime", "math500": "math500", "livecodebench": "livecodebench"}
 
 
 def _path(path: str, folder: Path) -> str:
@@ -236,15 +257,14 @@ def _source(entry: QueriesSettings, folder: Path) -> Part:
 
 
 def _avoid(entry: AvoidSettings | str, folder: Path) -> tuple[str, Part]:
+    if entry == "demo":
+        leak = str(files("stillhouse.sources") / "demo_avoid.jsonl")
+        return entry, Part("stillhouse.sources.files:Files", {"path": leak, "category": "math", "source": "demo"})
     if isinstance(entry, str):
-        return entry, Part(f"stillhouse.benchmarks.{_benchmark_file(entry)}:Queries", {"name": entry})
+        return entry, Part(f"stillhouse.benchmarks.{BENCHMARKS[entry]}:{entry}")
     columns = {"columns": {"query": entry.column}} if entry.column else {}
     settings = {"path": _path(entry.path, folder), "category": "other", "source": entry.name, **columns}
     return entry.name, Part("stillhouse.sources.files:Files", settings)
-
-
-def _benchmark_file(name: str) -> str:
-    return "aime" if name.startswith("aime") else name
 
 
 def _embeddings(recipe: Recipe) -> Part | None:
@@ -314,7 +334,7 @@ def _response_filters(recipe: Recipe) -> list[Part]:
 def tokenizer(name: str) -> Part | None:
     """What counts tokens: `embedded`, a folder or hub name of a tokenizer, or an import path."""
     if name == "embedded":
-        return Part("stillhouse.teachers.embedded:Tokenizer")
+        return Part("stillhouse.teachers.embedded_tokens:Tokenizer")
     if ":" in name:
         return Part(name)
     return Part("stillhouse.students.tokenizer:Tokenizer", {"name": name})
@@ -336,6 +356,18 @@ ENDPOINT_FIELDS = (
 TEACHER_FIELDS = ("system_prompt", "suffixes", "examples", "thinking", "stream", "early_stop", "seed")
 
 
+EMBEDDED_FIELDS = frozenset({
+    "name", "temperature", "top_p", "top_k", "min_p", "max_tokens", "timeout", "system_prompt", "suffixes", "examples",
+    "thinking", "stream", "early_stop", "seed", "terms", "price",
+})  # fmt: skip
+EMBEDDED_JUDGE: dict[str, Any] = {"system_prompt": None, "suffixes": {}, "temperature": 0.0}
+
+
+def _embedded(settings: dict[str, Any]) -> dict[str, Any]:
+    """Of a teacher's settings those that the embedded one has: it is one model, and needs no address."""
+    return {name: value for name, value in settings.items() if name in EMBEDDED_FIELDS}
+
+
 def _endpoint_spec(name: str, entry: JudgeSettings) -> TeacherSpec:
     settings = _given(entry, ENDPOINT_FIELDS) | {"name": name}
     if entry.price is not None:
@@ -343,7 +375,7 @@ def _endpoint_spec(name: str, entry: JudgeSettings) -> TeacherSpec:
     if entry.part is not None:
         part = Part(entry.part, settings)
     elif entry.profile == "embedded":
-        part = Part("stillhouse.teachers.embedded:Embedded", settings | {"profile": "judge"})
+        part = Part("stillhouse.teachers.embedded:Embedded", _embedded(settings) | EMBEDDED_JUDGE)
     else:
         part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": "judge"})
     return _spec(name, entry, part, find_profile("judge"), entry.max_tokens or 1024)
@@ -361,31 +393,34 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
     if entry.part is not None:
         part = Part(entry.part, {"name": entry.name, **entry.settings})
     elif entry.profile == "embedded":
-        if entry.examples == "demo":
-            settings["examples"] = demo_examples()
-        part = Part("stillhouse.teachers.embedded:Embedded", settings | {"max_tokens": limit} | entry.settings)
+        if isinstance(entry.examples, str):
+            settings["examples"] = demo_examples(entry.examples)
+        part = Part(
+            "stillhouse.teachers.embedded:Embedded", _embedded(settings) | {"max_tokens": limit} | entry.settings
+        )
     elif entry.profile == "recorded":
-        keep = {"name": entry.name, "path": _path(entry.path or "", folder)}
+        keep: dict[str, Any] = {"name": entry.name, "path": _path(entry.path or "", folder)}
         keep |= {k: v for k, v in settings.items() if k in ("model", "thinking", "terms")}
         part = Part("stillhouse.teachers.recorded:Recorded", keep | entry.settings)
     elif entry.profile == "champ":
         keep = {"name": entry.name, "model": entry.model} | ({"setting": entry.setting} if entry.setting else {})
-        part = Part("stillhouse.teachers.recorded:Champ", keep | entry.settings)
+        part = Part("stillhouse.teachers.champ:champ", keep | entry.settings)
     else:
         part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": entry.profile, "max_tokens": limit})
     spec = _spec(entry.name, entry, part, profile, limit)
-    terms = entry.terms or {"champ": "no", "embedded": "yes"}.get(entry.profile, profile.terms)
+    usual_terms: dict[str, Terms] = {"champ": "no", "embedded": "yes"}
+    terms = entry.terms or usual_terms.get(entry.profile, profile.terms)
     return replace(
         spec, terms=terms, thinking=entry.thinking or profile.thinking, licence=entry.licence or profile.licence,
         perplexity=entry.perplexity or profile.perplexity, batch=entry.batch,
     )  # fmt: skip
 
 
-def demo_examples() -> dict[str, Any]:
-    """The worked examples of the demo's kinds, by category."""
-    from stillhouse.sources.demo import EXAMPLES
+def demo_examples(name: str) -> dict[str, Any]:
+    """The demo's worked examples by category: `demo` with thinking, `demo-direct` with answers alone."""
+    from stillhouse.sources.demo import DIRECT, EXAMPLES
 
-    return dict(EXAMPLES)
+    return dict(EXAMPLES if name == "demo" else DIRECT)
 
 
 def _spec(name: str, entry: EndpointSettings, part: Part, profile: Profile, limit: int) -> TeacherSpec:
@@ -394,7 +429,8 @@ def _spec(name: str, entry: EndpointSettings, part: Part, profile: Profile, limi
         name=name, part=part, model=entry.model or "", endpoints=urls, max_in_flight=entry.max_in_flight,
         price=Price(**entry.price.model_dump()) if entry.price else None, budget_usd=entry.budget_usd,
         requests_per_minute=entry.requests_per_minute, tokens_per_minute=entry.tokens_per_minute,
-        timeout=entry.timeout, max_tokens=limit, thinking=profile.thinking, family=entry.family or profile.family,
+        timeout=entry.timeout, patience=entry.patience,
+        max_tokens=limit, thinking=profile.thinking, family=entry.family or profile.family,
         licence=profile.licence, terms=profile.terms,
     )  # fmt: skip
 
@@ -430,6 +466,18 @@ def frozen(recipe: Recipe, folder: Path) -> str:
     if value["store"]:
         value["store"] = str((folder / value["store"]).absolute())
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110)
+
+
+def source_facts(recipe: Recipe) -> list[dict[str, str]]:
+    """What the recipe says of each source of queries: name, licence, terms; for rows and cards."""
+    return [
+        {
+            "name": entry.source or Path(entry.path or entry.hub or entry.gym or entry.mapping or "").stem
+            or ("champ" if entry.champ else "demo" if entry.demo else str(entry.part)),
+            "licence": entry.licence, "terms": entry.terms,
+        }
+        for entry in recipe.queries
+    ]  # fmt: skip
 
 
 def store_folder(recipe: Recipe, folder: Path) -> Path | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import json
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -137,7 +138,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request of one teacher (or judge), ready to send.
+    """One request of one teacher (or judge), ready to send. attempt counts from 1.
 
     key: content key of the reply it asks for; prompt: the query's prompt_key (of a judge: hash of its messages), so
     that key = response_key(identity, prompt, attempt); identity: hash of what, beside query and attempt, decides
@@ -362,6 +363,10 @@ class Part:
             made = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as error:
             raise UserMistake(f"cannot import {self.path}: {error}") from error
+        try:
+            inspect.signature(made).bind(**self.settings)
+        except TypeError as error:
+            raise UserMistake(f"{self.path}: {error}") from error
         return made(**self.settings)
 
 
@@ -370,7 +375,8 @@ class TeacherSpec:
     """A teacher (or judge) as the recipe hands it to a stage: the part that asks, and the terms it is asked under.
 
     endpoints: what `Request.endpoint` may say, one entry "" where the part knows its own. max_tokens: the limit its
-    requests carry. family: base model lineage, for the report's kinship caveat. perplexity: threshold of the filter.
+    requests carry. patience: seconds without one sign of life until an endpoint counts as dead. family: base model
+    lineage, for the report's kinship caveat. perplexity: threshold of the filter.
     """
 
     name: str
@@ -383,6 +389,7 @@ class TeacherSpec:
     requests_per_minute: float | None = None
     tokens_per_minute: float | None = None
     timeout: float = 600.0
+    patience: float = 600.0
     max_tokens: int = 32768
     thinking: Thinking = "optional"
     terms: Terms = "unknown"

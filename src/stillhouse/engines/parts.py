@@ -10,7 +10,7 @@ import functools
 import importlib
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from stillhouse.records import Part, UserMistake
 
@@ -22,10 +22,8 @@ def callable_of(part: Part, **offered: Any) -> Callable[..., Any]:
     taken = inspect.signature(made).parameters
     settings = {name: value for name, value in offered.items() if name in taken} | dict(part.settings)
     if inspect.isclass(made):
-        built: Callable[..., Any] = made(**settings)
-        return built
-    function: Callable[..., Any] = functools.partial(made, **settings) if settings else made
-    return function
+        return cast(Callable[..., Any], made(**settings))
+    return cast(Callable[..., Any], functools.partial(made, **settings) if settings else made)
 
 
 def imported(part: Part) -> Any:

@@ -43,6 +43,8 @@ class BenchmarkIndex:
     """Items shorter than `width` words match by equality only. Texts and items count as equal when their words are
     (case, white space, punctuation aside)."""
 
+    words = staticmethod(split_words)
+
     def __init__(self, items: Sequence[str], width: int) -> None:
         self.width = width
         self._words = split_words(pa.array(items, pa.large_string()))
@@ -83,8 +85,7 @@ class BenchmarkIndex:
         if _strings(words, at, at + self.width) != _strings(self._words, place, place + self.width):
             return None
         item = int(np.searchsorted(self._words.offsets, place, side="right")) - 1
-        first, last = _row(words, row)
-        item_first, item_last = _row(self._words, item)
+        last, item_last = _row(words, row)[1], _row(self._words, item)[1]
         end, item_end = at + self.width, place + self.width
         while end < last and item_end < item_last and words.hashes[end] == self._words.hashes[item_end]:
             end, item_end = end + 1, item_end + 1
@@ -99,7 +100,7 @@ def _strings(words: Words, first: int, last: int) -> list[str]:
     return [words.text(j, j).casefold() for j in range(first, last)]
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _windows(hashes, offsets, width):  # type: ignore[no-untyped-def]  # compiled
     """Hash of every text's whole word sequence, and of each window, at the place of the window's first word (texts'
     last words, where no window fits, get the hash of what is there under another width, which matches nothing)."""
@@ -120,7 +121,7 @@ def _windows(hashes, offsets, width):  # type: ignore[no-untyped-def]  # compile
     return whole, grams
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _table(values):  # type: ignore[no-untyped-def]  # compiled
     """Open addressing over sorted unique values: places + 1, at most half full."""
     size = 16
@@ -135,9 +136,9 @@ def _table(values):  # type: ignore[no-untyped-def]  # compiled
     return table
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _seek(hashes, offsets, width, sieve, table, values):  # type: ignore[no-untyped-def]  # compiled
-    """Hash of each whole text, and its first window that stands in the table (-1 without one) with the window's value."""
+    """Hash of each whole text, its first window that stands in the table (-1 without one), and its value's place."""
     rows = len(offsets) - 1
     whole, at, gram = np.zeros(rows, np.uint64), np.full(rows, -1, np.int64), np.zeros(rows, np.int64)
     prime = np.uint64(0x9E3779B97F4A7C15)

@@ -32,8 +32,8 @@ class Signatures:
 
 
 class NearDuplicates:
-    """threshold: Jaccard from which two texts are near-duplicates; shingle: words a shingle; shortest: words below which only
-    exact duplicates count; bands x rows: MinHash values. With 16 x 4 a pair at 0.8 is proposed with probability
+    """threshold: Jaccard of near-duplicates; shingle: words a shingle; shortest: words below which only exact
+    duplicates count; bands x rows: MinHash values. With 16 x 4 a pair at 0.8 is proposed with probability
     1 - (1 - 0.8^4)^16 = 0.9998, one at 0.5 with 0.64."""
 
     rule = "near_duplicate"
@@ -46,6 +46,8 @@ class NearDuplicates:
         count = bands * rows
         self._factors = random.integers(0, 2**32, count, dtype=np.uint32) | np.uint32(1)
         self._terms = random.integers(0, 2**32, count, dtype=np.uint32)
+
+    words = staticmethod(split_words)
 
     def sign(self, texts: pa.Array, groups: U64, words: Words | None = None) -> Signatures:
         """Signatures of n texts. groups: hash of what must be equal in near-duplicates; words: where at hand."""
@@ -85,7 +87,7 @@ class NearDuplicates:
         return np.fromiter(gone.keys(), np.int64, len(gone)), np.fromiter(gone.values(), np.int64, len(gone))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _sign(words, word_offsets, numbers, groups, factors, terms, width, shortest, per_band):  # type: ignore[no-untyped-def]  # compiled
     rows, perms = len(word_offsets) - 1, len(factors)
     bands = np.zeros((perms // per_band, rows), np.uint64)
@@ -131,7 +133,7 @@ def _sign(words, word_offsets, numbers, groups, factors, terms, width, shortest,
     return bands, shingles[:filled].copy(), offsets
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _bucket_pairs(hashes, rows, all_pairs, neighbours):  # type: ignore[no-untyped-def]  # compiled
     total, capped = 0, 0
     for step in range(2):  # count, then fill
@@ -160,7 +162,7 @@ def _bucket_pairs(hashes, rows, all_pairs, neighbours):  # type: ignore[no-untyp
     return pairs, capped
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _jaccard(shingles, offsets, left, right):  # type: ignore[no-untyped-def]  # compiled
     out = np.zeros(len(left), np.float64)
     for pair in range(len(left)):

@@ -117,14 +117,14 @@ class RepeatedNgrams:
 _PRIME, _OTHER = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD6E8FEB86659FD93)
 
 
-@numba.njit(cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True, inline="always")
 def _mix(value):  # type: ignore[no-untyped-def]  # compiled
     value ^= value >> np.uint64(33)
     value *= np.uint64(0xFF51AFD7ED558CCD)
     return value ^ (value >> np.uint64(32))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _power(prime, width):  # type: ignore[no-untyped-def]  # compiled
     value = np.uint64(1)
     for _ in range(width):
@@ -132,7 +132,7 @@ def _power(prime, width):  # type: ignore[no-untyped-def]  # compiled
     return value
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _sketch(tokens, offsets, width, sketch, bits, low, high, most):  # type: ignore[no-untyped-def]  # compiled
     """Count windows by hash; a counter stops one above `most`, which is all that is asked of it."""
     leaving, shift = _power(_PRIME, width), np.uint64(64 - bits)
@@ -152,12 +152,12 @@ def _sketch(tokens, offsets, width, sketch, bits, low, high, most):  # type: ign
                         sketch[slot] += np.uint8(1)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _new_table(size):  # type: ignore[no-untyped-def]  # compiled
     return np.zeros(size, np.uint64), np.zeros(size, np.uint64), np.zeros(size, np.int64)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _second(tokens, start, width):  # type: ignore[no-untyped-def]  # compiled
     """A hash of the window that is independent of the rolling one: together they are 128 bits."""
     value = np.uint64(width)
@@ -167,7 +167,7 @@ def _second(tokens, start, width):  # type: ignore[no-untyped-def]  # compiled
     return value
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _slot(first, second, counts, value, other):  # type: ignore[no-untyped-def]  # compiled
     last = np.uint64(len(first) - 1)
     slot = (value ^ (value >> np.uint64(32))) & last
@@ -176,7 +176,7 @@ def _slot(first, second, counts, value, other):  # type: ignore[no-untyped-def] 
     return slot
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _count(tokens, offsets, width, sketch, bits, low, high, most, table):  # type: ignore[no-untyped-def]  # compiled
     """Count by itself every window that the sketch cannot rule out; the table doubles when it is half full."""
     first, second, counts = table
@@ -215,7 +215,7 @@ def _count(tokens, offsets, width, sketch, bits, low, high, most, table):  # typ
     return first, second, counts
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _cover(tokens, offsets, width, first, second, counts, sieve):  # type: ignore[no-untyped-def]  # compiled
     """Per text: tokens under flagged windows, the most that one flagged window occurs in it, the place and the
     dataset-wide count of its worst window, and its flagged windows."""

@@ -40,7 +40,7 @@ def find_repetition(tokens: np.ndarray, phrase: int, times: int) -> tuple[int, i
     return int(start), int(period), int(length)
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, nogil=True)
 def _find(tokens, phrase, times):  # type: ignore[no-untyped-def]  # compiled
     n = len(tokens)
     if n < phrase * times:

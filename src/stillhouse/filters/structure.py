@@ -1,6 +1,6 @@
 """Structure of a response: one think and one answer block in order, both filled, nothing else, in a sound conversation.
 
-In: a Query and a Response. Out: a Verdict. The loop has the same rule for malformed replies; recorded ones meet it here.
+In: a Query and a Response. Out: a Verdict. The loop refuses malformed replies by the same form.
 """
 
 from __future__ import annotations

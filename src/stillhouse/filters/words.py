@@ -113,8 +113,8 @@ def split_words(texts: pa.Array) -> Words:
     if len(data) and int(data.max()) >= 0x80:
         data, offsets = text_bytes(pc.utf8_normalize(texts, form="NFKC"))
     classes, folds = _tables()
-    words = _count_words(data, offsets, classes)
-    return Words(*_hash_words(data, offsets, classes, folds, _number_words(), words), data)
+    hashes, firsts, starts, ends, numbers = _hash_words(data, offsets, classes, folds, _number_words())
+    return Words(hashes, firsts, starts, ends, numbers, data)
 
 
 def text_bytes(texts: pa.Array) -> tuple[NDArray[np.uint8], I64]:
@@ -162,11 +162,10 @@ def _number_words() -> U64:
     plain = np.zeros(0, np.uint64)
     data, offsets = text_bytes(pa.array(_NUMBER_WORDS))
     classes, folds = _tables()
-    hashes = _hash_words(data, offsets, classes, folds, plain, _count_words(data, offsets, classes))[0]
-    return np.sort(hashes)
+    return np.sort(_hash_words(data, offsets, classes, folds, plain)[0])
 
 
-@numba.njit("Tuple((u4, i8))(u1[::1], i8, i8)", cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit("Tuple((u4, i8))(u1[::1], i8, i8)", cache=True, nogil=True)
 def _decode(data, at, end):  # type: ignore[no-untyped-def]  # compiled
     """Code point at a byte, and where the next one starts; what is no UTF-8 decodes to U+FFFD, a byte at a time."""
     first = data[at]
@@ -184,34 +183,14 @@ def _decode(data, at, end):  # type: ignore[no-untyped-def]  # compiled
     return code, at + length
 
 
-@numba.njit("u1(u1[::1], u4)", cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@numba.njit("u1(u1[::1], u4)", cache=True, nogil=True)
 def _class(classes, code):  # type: ignore[no-untyped-def]  # compiled
     if code < 0x20000:
         return classes[code]
     return np.uint8(3) if code < 0x40000 else np.uint8(0)
 
 
-@numba.njit("i8(u1[::1], i8[::1], u1[::1])", cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _count_words(data, offsets, classes):  # type: ignore[no-untyped-def]  # compiled
-    count = 0
-    for row in range(len(offsets) - 1):
-        at, end, inside = offsets[row], offsets[row + 1], False
-        while at < end:
-            code, at = _decode(data, at, end)
-            kind = _class(classes, code)
-            if kind == 3 or kind == 4:
-                count += 1
-                inside = False
-            elif kind == 1 or kind == 2:
-                if not inside:
-                    count += 1
-                inside = True
-            else:
-                inside = False
-    return count
-
-
-@numba.njit("u8(u8)", cache=True, nogil=True, inline="always")  # type: ignore[untyped-decorator]
+@numba.njit("u8(u8)", cache=True, nogil=True, inline="always")
 def mix(value):  # type: ignore[no-untyped-def]  # compiled
     """Spread 64 bits over 64 bits, one to one (the finaliser of MurmurHash3)."""
     value ^= value >> np.uint64(33)
@@ -221,10 +200,11 @@ def mix(value):  # type: ignore[no-untyped-def]  # compiled
     return value ^ (value >> np.uint64(33))
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _hash_words(data, offsets, classes, folds, number_words, words):  # type: ignore[no-untyped-def]  # compiled
+@numba.njit(cache=True, nogil=True)
+def _hash_words(data, offsets, classes, folds, number_words):  # type: ignore[no-untyped-def]  # compiled
     rows = len(offsets) - 1
-    hashes, starts, ends = np.empty(words, np.uint64), np.empty(words, np.int64), np.empty(words, np.int64)
+    most = (len(data) + rows) // 2 + 1  # a word takes two bytes with its separator, and so does a CJK one beside others
+    hashes, starts, ends = np.empty(most, np.uint64), np.empty(most, np.int64), np.empty(most, np.int64)
     firsts, numbers = np.empty(rows + 1, np.int64), np.zeros(rows, np.uint64)
     prime, seed = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xCBF29CE484222325)
     word = 0
@@ -277,4 +257,4 @@ def _hash_words(data, offsets, classes, folds, number_words, words):  # type: ig
                 sign = np.uint64(code) if kind == 5 else sign
                 after_digit = False
     firsts[rows] = word
-    return hashes, firsts, starts, ends, numbers
+    return hashes[:word], firsts, starts[:word], ends[:word], numbers

@@ -18,10 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stillhouse.engines.engine import Engine
-from stillhouse.engines.shards import sweep, whole_file
+from stillhouse.engines.shards import sweep, told_when_full, whole_file
 from stillhouse.records import Part, UserMistake, canonical_json, content_hash
 from stillhouse.stages.curate_deciding import Corpus, drop_benchmark_hits, drop_duplicates, drop_near_duplicates
 from stillhouse.stages.curate_reading import Judging, Piece, ReadPiece, text_array
+from stillhouse.stages.curate_semantic import drop_semantic_hits
 from stillhouse.stages.curate_writing import Group, WriteGroup, Written
 from stillhouse.store.run import Run
 from stillhouse.store.tables import QUERIES, REJECTED, TableWriter
@@ -29,7 +30,7 @@ from stillhouse.store.tables import QUERIES, REJECTED, TableWriter
 NEAR_DUPLICATES = Part("stillhouse.filters.near_duplicates:NearDuplicates")
 CONTAMINATION = Part("stillhouse.filters.contamination:Contamination")
 GROUP_ROWS = 50_000  # rows that are checked and written by one task
-ONE_FILE_ROWS = 200_000  # up to here the parts become one file
+ONE_FILE_ROWS = 20_000  # up to here the parts become one file
 HITS_TOLD = 1000  # hits of a benchmark that contamination.json spells out; rejected.parquet has all
 _VERSION = 1  # of the shards' layout and of the rules, a part of the work folder's name
 
@@ -70,34 +71,41 @@ def curate(
         run.status.update(curate={"read": sum(rows for _, rows in shards)})
     corpus = Corpus.of(shards, work)
     drop_duplicates(corpus, engine)
-    found = drop_near_duplicates(corpus, engine, near) if near else {}
+    found: dict[str, Any] = {"near_duplicates": drop_near_duplicates(corpus, engine, near) if near else None}
     drop_benchmark_hits(corpus)
     if embeddings is not None and items is not None:
-        from stillhouse.stages.curate_semantic import drop_semantic_hits
-
         found |= drop_semantic_hits(corpus, engine, embeddings, items)
     written = _write(corpus, engine, work, items, verifiers, supplied)
     counts = _counts(len(corpus.state), written, found, [name for name, _ in avoid])
-    _publish(run.queries, written, counts, benchmarks)
+    with told_when_full(run.queries):
+        _publish(run.queries, written, counts, benchmarks)
     shutil.rmtree(work)
     run.status.update(curate=None)
     return counts
 
 
 def _pieces(sources: Sequence[Part]) -> Iterator[Part]:
-    """Each source, or the parts that it says it falls into, in the order of the recipe."""
+    """Each source, or the pieces it falls into, in the order of the recipe: what its `pieces(part)` says, else one a
+    file where it tells its `files()` and takes a `path`."""
     for part in sources:
-        split = getattr(part.build(), "pieces", None)
-        yield from split(part) if split is not None else [part]
+        source = part.build()
+        split = getattr(source, "pieces", None)
+        if split is not None:
+            yield from split(part)
+        elif hasattr(source, "files") and "path" in part.settings and part.settings.get("limit") is None:
+            settings = {name: value for name, value in part.settings.items() if name != "folder"}
+            yield from (Part(part.path, settings | {"path": file}) for file in source.files())
+        else:
+            yield part
 
 
 def _described(part: Part) -> list[Any]:
     """A spec with what its files look like now, so that a changed file is read again."""
     stats = []
     for value in part.settings.values():
-        for path in value if isinstance(value, list | tuple) else [value]:
-            if isinstance(path, str) and len(path) < 4096 and "\0" not in path and (file := Path(path)).is_file():
-                stats.append([file.stat().st_size, file.stat().st_mtime_ns])
+        paths = [v for v in (value if isinstance(value, list | tuple) else [value]) if isinstance(v, str)]
+        found = [Path(path) for path in paths if len(path) < 4096 and "\0" not in path]
+        stats += [[f.stat().st_size, f.stat().st_mtime_ns] for f in found if f.is_file()]
     return [part.path, json.loads(json.dumps(part.settings, default=str)), stats]
 
 
@@ -146,7 +154,9 @@ def _write(
         np.save(out, corpus.match)
     rows = len(corpus.state)
     groups = max(-(-rows // GROUP_ROWS), min(2 * engine.workers, -(-rows // 500)), 1)
-    task = WriteGroup(corpus.spans(), state, match, items, verifiers, frozenset(supplied), work)
+    task = WriteGroup(
+        corpus.spans(), state, match, items, tuple(corpus.hit_files), verifiers, frozenset(supplied), work
+    )
     ranges = [Group(n, (n << 64) // groups, ((n + 1) << 64) // groups - 1) for n in range(groups)]
     return list(engine.imap(task, ranges))
 
@@ -168,15 +178,19 @@ def _counts(
         raise RuntimeError(f"curate read {rows} rows but kept {kept} and rejected {rejected}")
     return {
         "in": rows, "kept": kept, "rejected": rejected, "rules": dict(sorted(rules.items())),
-        **{kind: {name: dict(sorted(t.items())) for name, t in sorted(named.items())} for kind, named in tallies.items()},
-        "benchmarks": list(benchmarks), "near_duplicates": dict(found),
+        "sources": _plain(tallies["sources"]), "categories": _plain(tallies["categories"]),
+        "benchmarks": list(benchmarks), **found,
     }  # fmt: skip
+
+
+def _plain(tallies: Mapping[str, Mapping[str, int]]) -> dict[str, dict[str, int]]:
+    return {name: dict(sorted(tally.items())) for name, tally in sorted(tallies.items())}
 
 
 def _publish(
     queries: Path, written: Sequence[Written], counts: Mapping[str, Any], benchmarks: Sequence[tuple[str, str, str]]
 ) -> None:
-    """Put the parts in place of what an earlier curate left. The stage's stamp comes after: a kill here is made good."""
+    """Put the parts in place of what an earlier curate left. A kill here is made good: the stamp comes after."""
     for stem in ("kept", "rejected"):
         for old in [*queries.glob(f"{stem}.parquet"), *queries.glob(f"{stem}-*.parquet")]:
             old.unlink()

@@ -7,7 +7,7 @@ matched. Exact duplicates go by ranges of keys, near-duplicates by bands; candid
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +36,7 @@ class Corpus:
     state: NDArray[np.uint8]
     match: Rows
     work: Path
+    hit_files: list[str] = field(default_factory=list)  # in the order in which they were decided
 
     @classmethod
     def of(cls, shards: Sequence[tuple[str, int]], work: Path) -> Corpus:
@@ -101,7 +102,8 @@ class _Duplicates:
 
 
 def _in_question(state: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    return (state == ALIVE) | (state > DUPLICATE)
+    asked: NDArray[np.bool_] = (state == ALIVE) | (state > DUPLICATE)
+    return asked
 
 
 _FOUND = np.dtype([("row", np.int64), ("state", np.uint8), ("match", np.int64)])
@@ -223,6 +225,7 @@ class _Similar:
 
 def drop_benchmark_hits(corpus: Corpus, name: str = "hits.parquet") -> None:
     """Mark the rows that stand so far and match a benchmark; match holds the number of the benchmark's item."""
+    corpus.hit_files.append(name)
     for folder, start, _ in corpus.spans():
         if not (folder / name).exists():
             continue

@@ -6,6 +6,7 @@ and arrays in reading order: keys, references, rules, near-duplicate bands, shin
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
@@ -58,7 +60,7 @@ class Judging:
 
 @dataclass(frozen=True, slots=True)
 class ReadPiece:
-    """Callable of the engine: reads one piece into shards, unless it was read before; returns (folder, rows) of each."""
+    """Callable of the engine: reads a piece into shards, unless that was done; returns (folder, rows) of each."""
 
     judging: Judging
 
@@ -97,7 +99,7 @@ class _Judge:
         self.filters = [callable_of(part) for part in judging.filters]
         self.checks: dict[str, Callable[[Query], Verdict]] = {}
         self.near = judging.near_duplicates.build() if judging.near_duplicates else None
-        self.contamination = None
+        self.contamination: Any = None
         if judging.contamination is not None and judging.avoid is not None:
             items = pq.read_table(judging.avoid, columns=["text"])["text"].to_pylist()
             self.contamination = judging.contamination.build().index(items)
@@ -112,7 +114,7 @@ class _Judge:
                 flags.append((ordinal, *flag))
         high, low = _keys(block)
         order = np.lexsort((low, high))
-        table = queries_table(block)
+        table, texts = queries_table(block)
         with pa.OSFile(str(shard / "rows.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table.take(order), max_chunksize=4096)
         np.save(shard / "rule.npy", rules)
@@ -121,12 +123,12 @@ class _Judge:
         np.save(shard / "order.npy", order.astype(np.int64))
         np.save(shard / "reference.npy", np.fromiter((_reference(q) for q in block), np.uint64, len(block)))
         _write_rows(shard / "flags.parquet", FLAGS, flags)
-        self._texts(block, rules, shard)
+        self._texts(block, texts, rules, shard)
 
     def _row(self, query: Query) -> tuple[int, tuple[str, str, str] | None]:
         if not query.text.strip():
-            problem = str((query.extra or {}).get("problem") or "the row has no text")
-            return NO_TEXT, ("no_text", problem, "")
+            problem = (query.extra or {}).get("problem") or "the row has no text"
+            return NO_TEXT, ("no_text", str(problem), "")
         if query.ground_truth is None and query.test_case is None and query.instruction_constrain is None:
             verdict = self._check(query)
             if verdict is not None and verdict.rule == "no_reference":
@@ -148,48 +150,40 @@ class _Judge:
             self.checks[category] = self.judging.verifiers[category].build().check
         return self.checks[category](query)
 
-    def _texts(self, block: Sequence[Query], rules: NDArray[np.uint8], shard: Path) -> None:
+    def _texts(self, block: Sequence[Query], texts: pa.Array, rules: NDArray[np.uint8], shard: Path) -> None:
         """Signatures and benchmark hits of the rows that stand so far, a few megabytes of text at a time."""
+        texts = pc.if_else(pa.array(rules == ALIVE), texts, "")
+        sizes = np.cumsum(pc.binary_length(texts).to_numpy(zero_copy_only=False))
         bands, shingles, lengths, hits = [], [], [np.zeros(1, np.int64)], []
-        at = 0
-        while at < len(block):
-            texts, size = [], 0
-            start = at
-            while at < len(block) and size < KERNEL_BYTES:
-                text = conversation_text(block[at]) if rules[at] == ALIVE else ""
-                texts.append(text)
-                size += len(text)
-                at += 1
-            array = text_array(texts)
+        start = 0
+        while start < len(block) and (self.near is not None or self.contamination is not None):
+            end = int(np.searchsorted(sizes, (sizes[start - 1] if start else 0) + KERNEL_BYTES)) + 1
+            part, end = texts[start:end], min(end, len(block))
+            words = (self.near or self.contamination).words(part)
             if self.near is not None:
-                groups = np.fromiter((int(q.reference[:16], 16) for q in block[start:at]), np.uint64, at - start)
-                signed = self.near.sign(array, groups)
+                groups = np.fromiter((int(q.reference[:16], 16) for q in block[start:end]), np.uint64, end - start)
+                signed = self.near.sign(part, groups, words)
                 bands.append(signed.bands)
                 shingles.append(signed.shingles)
                 lengths.append(np.diff(signed.offsets))
             if self.contamination is not None:
-                hits += self._hits(block, texts, array, start)
+                hits += self._hits(block, rules, self.contamination.judge(part, words), start, end)
+            start = end
         if self.near is not None and bands:
             np.save(shard / "bands.npy", np.concatenate(bands, axis=1))
             np.save(shard / "shingles.npy", np.concatenate(shingles))
             np.save(shard / "offsets.npy", np.cumsum(np.concatenate(lengths)))
-        _write_rows(shard / "hits.parquet", HITS, hits)
+        write_hits(shard / "hits.parquet", hits)
 
     def _hits(
-        self, block: Sequence[Query], texts: list[str], array: pa.Array, start: int
+        self, block: Sequence[Query], rules: NDArray[np.uint8], hits: Sequence[Any], start: int, end: int
     ) -> list[tuple[int, int, str, str]]:
-        assert self.contamination is not None  # noqa: S101  the caller looked
-        found = {hit.row: hit for hit in self.contamination.judge(array)}
-        several = [i for i, text in enumerate(texts) if text and len(block[start + i].messages) > 1]
+        found = {start + hit.row: hit for hit in hits}
+        several = [i for i in range(start, end) if len(block[i].messages) > 1 and rules[i] == ALIVE]
         if several:  # the last question alone may be a benchmark's
-            last = self.contamination.judge(text_array([block[start + i].text for i in several]))
+            last = self.contamination.judge(text_array([block[i].text for i in several]))
             found = {several[hit.row]: hit for hit in last} | found
-        return [(start + i, h.item, h.rule, h.match[:MATCH_CHARACTERS]) for i, h in sorted(found.items())]
-
-
-def conversation_text(query: Query) -> str:
-    """All turns of a query as one text."""
-    return "\n\n".join(message.content for message in query.messages) if len(query.messages) != 1 else query.text
+        return [(i, h.item, h.rule, h.match[:MATCH_CHARACTERS]) for i, h in sorted(found.items())]
 
 
 def text_array(texts: Sequence[str]) -> pa.Array:
@@ -202,38 +196,44 @@ def text_array(texts: Sequence[str]) -> pa.Array:
         )
 
 
-def queries_table(block: Sequence[Query]) -> pa.Table:
-    """Queries as a table of QUERIES, column by column, which is several times faster than row by row."""
+def queries_table(block: Sequence[Query]) -> tuple[pa.Table, pa.Array]:
+    """Queries as a table of QUERIES, and all turns of each as one text; column by column, which is several times
+    faster than row by row, and each text made into arrow once."""
     try:
         return _by_columns(block)
     except UnicodeEncodeError:
-        return to_table([query_to_row(query) for query in block], QUERIES)
+        table = to_table([query_to_row(query) for query in block], QUERIES)
+        return table, text_array([_conversation(query) for query in block])
 
 
-def _by_columns(block: Sequence[Query]) -> pa.Table:
+def _conversation(query: Query) -> str:
+    return "\n\n".join(message.content for message in query.messages)
+
+
+def _by_columns(block: Sequence[Query]) -> tuple[pa.Table, pa.Array]:
     turns = [m for query in block for m in query.messages]
-    struct = pa.StructArray.from_arrays(
-        [pa.array([m.role for m in turns], pa.string()), pa.array([m.content for m in turns], pa.string())],
-        fields=[pa.field("role", pa.string()), pa.field("content", pa.string())],
-    )
+    contents, roles = pa.array([m.content for m in turns], pa.string()), pa.array([m.role for m in turns], pa.string())
+    names = [pa.field("role", pa.string()), pa.field("content", pa.string())]
     ends = np.cumsum([0, *(len(query.messages) for query in block)])
-    plain: dict[str, list[Any]] = {
-        "key": [q.key for q in block], "prompt": [q.prompt_key for q in block], "category": [q.category for q in block],
-        "source": [q.source for q in block], "query": [q.text for q in block], "id": [q.id for q in block],
-        "system": [q.system for q in block], "ground_truth": [q.ground_truth for q in block],
-        "origin": [q.origin for q in block],
-    }  # fmt: skip
+    messages = pa.ListArray.from_arrays(
+        pa.array(ends, pa.int32()), pa.StructArray.from_arrays([roles, contents], fields=names)
+    )
+    texts, whole = contents, contents
+    if len(turns) != len(block) or int(np.diff(ends).min()) != 1:
+        texts = pa.array([q.text for q in block], pa.string())
+        whole = pa.array([_conversation(q) for q in block], pa.string())
+    columns: dict[str, Any] = {"messages": messages, "query": texts}
+    for name in ("key", "category", "source", "id", "system", "ground_truth", "origin"):
+        columns[name] = pa.array([getattr(q, name) for q in block], pa.string())
+    plain = columns["system"].null_count == len(block)
+    columns["prompt"] = columns["key"] if plain else pa.array([q.prompt_key for q in block], pa.string())
     for name in ("test_case", "instruction_constrain", "extra"):
         values = [getattr(query, name) for query in block]
-        rows = (
-            query_to_row(query)[name] if value is not None else None for query, value in zip(block, values, strict=True)
-        )
-        plain[name] = list(rows)
-    columns = {name: pa.array(values, pa.string()) for name, values in plain.items()}
-    columns["messages"] = pa.ListArray.from_arrays(pa.array(ends, pa.int32()), struct)
-    return pa.Table.from_arrays(
-        [columns[name].cast(QUERIES.field(name).type) for name in QUERIES.names], schema=QUERIES
-    )
+        filled = [v is not None for v in values]
+        if any(filled):
+            values = [query_to_row(q)[name] if full else None for q, full in zip(block, filled, strict=True)]
+        columns[name] = pa.array(values, pa.string())
+    return pa.Table.from_arrays([columns[name] for name in QUERIES.names], schema=QUERIES), whole
 
 
 def _keys(block: Sequence[Query]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
@@ -251,12 +251,15 @@ def _reference(query: Query) -> int:
     if text.startswith("\\boxed{") and text.endswith("}"):
         text = text[7:-1].strip()
     if len(text) < 40 and text[-1:].isdigit():
-        try:
+        with contextlib.suppress(ValueError, ZeroDivisionError):
             text = str(Fraction(text.replace(" ", "")))
-        except (ValueError, ZeroDivisionError):
-            pass
     digest = hashlib.blake2b(text.casefold().encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "little") or 1
+
+
+def write_hits(path: Path, hits: Sequence[tuple[int, int, str, str]]) -> None:
+    """Benchmark hits of a shard: (ordinal, item, rule, match)."""
+    _write_rows(path, HITS, hits)
 
 
 def _write_rows(path: Path, schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from stillhouse.engines.shards import told_when_full
 from stillhouse.records import Part, Query, UserMistake, Verdict
 from stillhouse.stages.curate_reading import (
     BENCHMARK,
@@ -64,19 +65,20 @@ class WriteGroup:
     state: Path
     match: Path
     avoid: Path | None
+    hit_files: tuple[str, ...]
     verifiers: Mapping[str, Part]
     supplied: frozenset[str]
     folder: Path
 
     def __call__(self, group: Group) -> Written:
-        rows, table = self._rows(group)
+        rows, table, order = self._rows(group)
         state = np.load(self.state, mmap_mode="r")[rows]
         stands = np.flatnonzero(state == 0)
         outcome = Written(
             str(self.folder / f"kept-{group.number:05d}.parquet"),
             str(self.folder / f"rejected-{group.number:05d}.parquet"),
         )
-        kept = table.take(stands)
+        kept = table.take(order[stands])
         checked = self._check(kept)
         passed = np.array([reason is None for reason in checked], np.bool_)
         set_aside = pa.table({
@@ -88,18 +90,20 @@ class WriteGroup:
             failed = failed.append_column(name, set_aside[name])
         for name in ("match", "match_source"):
             failed = failed.append_column(name, pa.nulls(failed.num_rows, pa.string()))
-        kept = kept.filter(pa.array(passed))
+        kept = kept if passed.all() else kept.filter(pa.array(passed))
         gone = np.flatnonzero(state != 0)
-        rejected = self._explained(table.take(gone), rows[gone], state[gone], outcome)
+        rejected = self._explained(table.take(order[gone]), rows[gone], state[gone], outcome)
         rejected = pa.concat_tables([rejected, failed.select(rejected.column_names)]).sort_by("key")
-        write_table(Path(outcome.kept), kept, QUERIES)
-        write_table(Path(outcome.rejected), rejected.select(REJECTED.names), REJECTED)
+        with told_when_full(self.folder):
+            write_table(Path(outcome.kept), kept, QUERIES)
+            write_table(Path(outcome.rejected), rejected.select(REJECTED.names), REJECTED)
         _count(outcome.counts, kept, ["kept"] * kept.num_rows)
         _count(outcome.counts, rejected, rejected["rule"].to_pylist())
         return outcome
 
-    def _rows(self, group: Group) -> tuple[NDArray[np.int64], pa.Table]:
-        """The rows of a group as (numbers, table), sorted by key and, within one key, as read."""
+    def _rows(self, group: Group) -> tuple[NDArray[np.int64], pa.Table, NDArray[np.int64]]:
+        """The rows of a group: their numbers, sorted by key and, within one key, as read; an unsorted table, and
+        where in it each of them stands."""
         tables, numbers, keys = [QUERIES.empty_table()], [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
         lows = [np.zeros(0, np.uint64)]
         for folder, start, _ in self.spans:
@@ -117,12 +121,12 @@ class WriteGroup:
             lows.append(np.load(folder / "low.npy", mmap_mode="r")[own])
         rows, table = np.concatenate(numbers), pa.concat_tables(tables)
         order = np.lexsort((rows, np.concatenate(lows), np.concatenate(keys)))
-        return rows[order], table.take(order)
+        return rows[order], table, order
 
     # ---- the gold self-check ----
 
     def _check(self, table: pa.Table) -> list[tuple[str, str] | None]:
-        """Per row None where it may stay, else rule and reason. Each verifier in a process of its own, with a deadline."""
+        """Per row None where it may stay, else rule and reason. Verifiers run in a process of their own."""
         out: list[tuple[str, str] | None] = [None] * table.num_rows
         categories = table["category"].to_pylist()
         parts = {name: part for name, part in self.verifiers.items() if name in set(categories)}
@@ -249,7 +253,7 @@ class WriteGroup:
         items = pq.read_table(self.avoid, columns=["name", "item"])
         for folder, start, places in self._by_shard(rows[chosen]):
             hits: dict[int, tuple[int, str, str]] = {}
-            for name in ("semantic.parquet", "hits.parquet"):  # the words' hits were decided first
+            for name in reversed(self.hit_files):  # what was decided first stands
                 if (folder / name).exists():
                     held = pq.read_table(folder / name).to_pydict()
                     hits |= {

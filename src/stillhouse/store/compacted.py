@@ -1,8 +1,8 @@
 """Reads compacted segments: the journal's records with a typed column for every field.
 
-In: NAME.parquet. Out: the entries that NAME.journal held, with the frame and line at which each stood there, so that
-an index made before the compaction stays good. A record that columns cannot hold exactly (lone surrogates, integers
-above 64 bits) has its JSON beside them.
+In: NAME.replies.parquet. Out: the entries that NAME.journal held, with the frame and line at which each stood there,
+so that an index made before the compaction stays good. A record that columns cannot hold exactly (lone surrogates,
+integers above 64 bits) has its JSON beside them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sealed segments to parquet: verified by reading back and comparing before a segment may be removed.
 
-In: sealed segments of a journal folder. Out: NAME.parquet beside each (compacted.py). Segments stay unless their
-removal is asked for; then the index says that the parquet stands for them.
+In: sealed segments of a journal folder. Out: NAME.replies.parquet beside each (compacted.py). Segments stay
+unless their removal is asked for; then the index says that the parquet stands for them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class CompactionError(Exception):
 
 
 def compact(folder: Path, *, remove: bool = False) -> list[Path]:
-    """Make NAME.parquet for each sealed segment of a folder that has none; returns the files made.
+    """Make NAME.replies.parquet for each sealed segment of a folder that has none; returns the files made.
 
     remove: also delete each segment whose parquet was compared with it in this call, unless the segment is damaged.
     Raises CompactionError when what was read back differs.

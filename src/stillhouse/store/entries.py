@@ -110,17 +110,17 @@ def _line(kind: Kind, retry: int, purpose: str, created: float, **record: Any) -
     return to_json({"kind": kind, "purpose": purpose, "retry": retry, "created": created, **record})
 
 
+_SLOW = b" "  # begins a line that only the standard library reads back as it was
+
+
 def to_json(value: Any) -> bytes:
     """One line of JSON for any value of JSON types and dataclasses, whatever stands in its texts."""
     try:
         return orjson.dumps(value)
     except orjson.JSONEncodeError:  # lone surrogates or integers above 64 bits, both from hostile servers
-        return json.dumps(value, default=dataclasses.asdict).encode("ascii")
+        return _SLOW + json.dumps(value, default=dataclasses.asdict).encode("ascii")
 
 
 def from_json(line: bytes) -> Any:
     """The value of a line of to_json. Raises ValueError."""
-    try:
-        return orjson.loads(line)
-    except orjson.JSONDecodeError:  # lone surrogates: only the standard library reads them
-        return json.loads(line)
+    return json.loads(line) if line[:1] == _SLOW else orjson.loads(line)

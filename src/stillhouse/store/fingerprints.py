@@ -74,8 +74,8 @@ def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
     found = sorted(f for f in path.rglob("*") if f.is_file() and not _hidden(f, path))
-    indexed = {f.with_suffix("") for f in found if f.suffix == INDEX}
-    return [f for f in found if f.suffix not in (SEGMENT, PARQUET) or f.with_suffix("") not in indexed]
+    indexed = {str(f).removesuffix(INDEX) for f in found if f.name.endswith(INDEX)}
+    return [f for f in found if not any(str(f).removesuffix(kind) in indexed for kind in (SEGMENT, PARQUET))]
 
 
 def _hidden(file: Path, folder: Path) -> bool:

@@ -7,19 +7,18 @@ thread; a disk that is full is told before anything new is sent, and what is in 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import re
 import threading
 import time
-from collections import deque
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from stillhouse.records import Fault, Request, Response
+from stillhouse.store.commit import FRAME_BYTES, GroupCommit, Record
 from stillhouse.store.entries import Entry, fault_line, intent_line, reply_line
 from stillhouse.store.frames import MAX_FRAME, Damage, FrameEncoder
 from stillhouse.store.index import Index, load_index
@@ -34,35 +33,23 @@ __all__ = [
 
 log = logging.getLogger("stillhouse.store")
 MB = 1 << 20
-COMMIT_BYTES = 4 * MB  # a group is written at the latest when it is this large
-FRAME_BYTES = MB // 4  # text of one frame: what a flipped bit can cost, and what one reply costs to read
 RESERVE = 64 * 1024  # bytes set aside for a request in flight, beside those of its tokens
 BYTES_PER_TOKEN = 8  # an upper bound of what a token takes in a compressed frame
+ZSTD_LEVEL = 1  # level 3 takes 1.1 to 1.6 times the CPU and saves at most 5 % on reasoning text
 _PATIENCE = 30.0  # seconds that a reply waits for room on a full disk before it is given up
-_RETRY_FULL = 1.0
+_RETRY_FULL, _RETRY_ROTATE = 1.0, 5.0
 
 
 class JournalFull(Exception):  # noqa: N818  a state of the disk, which the loop acts on
     """The disk is full: nothing new may be sent; what is in flight has its space set aside."""
 
 
-@dataclass(slots=True)
-class _Pending:
-    """A record that waits for its group: its line, its row of the index, whom to wake."""
-
-    line: bytes
-    row: bytes
-    key: str
-    loop: asyncio.AbstractEventLoop
-    done: asyncio.Future[None]
-
-
 class Journal:
     """The one writer of its segments; several journals, also of several processes, may share a folder.
 
-    Thread-safe. name: the writer's name in its segments' names. commit_seconds: how long a group may gather; a group
-    is never older than 0.1 s when it is written. reserve: bytes set aside ahead beyond what is in flight.
-    Opening mends what a killed writer left behind: torn tails are cut, missing indexes made again; `damage` tells.
+    Thread-safe. name: the writer's name in its segments' names. commit_seconds: how long a group may gather, at most
+    0.1. reserve: bytes set aside beyond what is in flight. Opening mends what a killed writer left behind: torn tails
+    are cut, missing indexes made again; `damage` tells what was found.
     """
 
     def __init__(
@@ -80,24 +67,10 @@ class Journal:
         self.name = re.sub(r"[^A-Za-z0-9_.]+", "_", name or f"{os.uname().nodename}_{os.getpid()}")
         folder.mkdir(parents=True, exist_ok=True)
         self.damage: list[Damage] = recover(folder)
-        self._seal_bytes, self._seal_seconds = seal_bytes, seal_seconds
-        self._commit_seconds, self._reserve = min(commit_seconds, 0.1), reserve
-        salt = os.urandom(8)
-        self._intents, self._groups = FrameEncoder(salt, level=1), FrameEncoder(salt)
         self._packer = Packer()
-        self._flight: dict[str, int] = {}  # bytes set aside for each key in flight
-        self._in_flight = 0
-        self._write = threading.Lock()  # the segment, its rows and what is set aside
-        self._wake = threading.Condition()  # the queue and the flags below
-        self._queue: deque[_Pending] = deque()
-        self._queued_bytes = 0
-        self._closing = False
-        self._broken: BaseException | None = None
-        self._rotate_after = 0.0
-        self._segment = self._new_segment()
-        self._begun = time.monotonic()
-        self._thread = threading.Thread(target=self._run, name=f"journal {self.name}", daemon=True)
-        self._thread.start()
+        self._segments = _Segments(folder, self.name, self._packer, seal_bytes, seal_seconds, reserve)
+        self._commit = GroupCommit(self._segments, f"journal {self.name}", seconds=min(commit_seconds, 0.1))
+        self._segments.closing = lambda: self._commit.closing
 
     def __enter__(self) -> Journal:
         return self
@@ -115,247 +88,177 @@ class Journal:
     def intent(self, request: Request, *, retry: int, purpose: str = "distill") -> None:
         """Write that a request is about to be sent: it is with the kernel on return, safe against `kill -9`.
 
-        Raises JournalFull, and then nothing may be sent; OSError when the journal cannot be written any more.
+        Raises JournalFull, and then nothing may be sent; OSError when the journal cannot be written any more;
+        ValueError after close.
         """
         told: dict[str, Any] = {"retry": retry, "purpose": purpose, "created": time.time()}
         line, row = intent_line(request, **told), self._packer.intent(request, **told)
-        need = RESERVE + BYTES_PER_TOKEN * max(0, request.max_tokens)
-        with self._write:
-            self._check()
-            in_flight = self._in_flight - self._flight.get(request.key, 0) + need
-            self._set_aside(in_flight)
-            try:
-                self._segment.append(self._intents.encode([line]), [row])
-            except OSError as error:
-                if error.errno in NO_SPACE:
-                    raise JournalFull(f"{self.folder}: {error.strerror}; nothing new is sent") from error
-                raise
-            self._in_flight, self._flight[request.key] = in_flight, need
+        self._check()
+        self._segments.announce(line, row, request.key, RESERVE + BYTES_PER_TOKEN * max(0, request.max_tokens))
 
     async def reply(self, response: Response, *, retry: int, purpose: str = "distill") -> None:
         """Write a reply; returns when it is fsynced. Raises JournalFull or OSError when it could not be kept."""
         told: dict[str, Any] = {"retry": retry, "purpose": purpose, "created": time.time()}
         row = self._packer.reply(response, **told)
-        await self._committed(reply_line(response, **told), row, response.key)
+        await self._put(reply_line(response, **told), row, response.key)
 
     async def fault(self, request: Request, fault: Fault, *, retry: int, purpose: str = "distill") -> None:
         """Write what became of a request instead of a reply; returns when it is fsynced."""
         told: dict[str, Any] = {"retry": retry, "purpose": purpose, "created": time.time()}
         row = self._packer.fault(request, fault, **told)
-        await self._committed(fault_line(request, fault, **told), row, request.key)
+        await self._put(fault_line(request, fault, **told), row, request.key)
+
+    async def _put(self, line: bytes, row: bytes, key: str) -> None:
+        if len(line) >= MAX_FRAME:
+            raise ValueError(f"a record of {len(line)} bytes is more than a frame holds; limit what is read of a reply")
+        self._check()
+        await self._commit.put(line, row, key)
+
+    def _check(self) -> None:
+        """Raise when nothing can be written any more."""
+        broken = self._commit.broken
+        if broken is not None:
+            raise OSError(f"{self.folder}: the journal cannot be written any more: {broken}") from broken
+        if self._commit.closing:
+            raise ValueError(f"the journal of {self.folder} is closed")
 
     def close(self) -> None:
         """Write what is queued, seal the segment, stop the thread. May be called twice.
 
         Raises OSError when the journal had stopped working; whoever waited was told then.
         """
-        with self._wake:
-            self._closing = True
-            self._wake.notify_all()
-        self._thread.join()
-        if self._broken is not None:
+        self._commit.close()
+        if self._commit.broken is not None:
             self._check()
 
-    # what is set aside
+
+class _Segments:
+    """The journal's segments as the commit's sink: the one being written, what is set aside in it, and the next.
+
+    The lock guards the segment, its rows and what is set aside; sync and seal run without it.
+    """
+
+    def __init__(
+        self, folder: Path, name: str, packer: Packer, seal_bytes: int, seal_seconds: float, reserve: int
+    ) -> None:
+        self._folder, self._name, self._packer = folder, name, packer
+        self._seal_bytes, self._seal_seconds, self._reserve = seal_bytes, seal_seconds, reserve
+        self.closing: Callable[[], bool] = lambda: False  # set by the journal: a close waits for no disk
+        salt = os.urandom(8)
+        self._intents, self._groups = (FrameEncoder(salt, level=ZSTD_LEVEL) for _ in range(2))
+        self._flight: dict[str, int] = {}  # bytes set aside for each key in flight
+        self._in_flight = 0
+        self._lock = threading.Lock()
+        self._segment = self._new_segment()
+        self._begun = time.monotonic()
+        self._rotate_after = 0.0
+
+    def announce(self, line: bytes, row: bytes, key: str, need: int) -> None:
+        """Set `need` bytes aside for what this intent announces, and write it. Raises JournalFull or OSError."""
+        with self._lock:
+            in_flight = self._in_flight - self._flight.get(key, 0) + need
+            self._set_aside(in_flight)
+            try:
+                self._segment.append(self._intents.encode([line], stored=True), [row])
+            except OSError as error:
+                if error.errno in NO_SPACE:
+                    raise JournalFull(f"{self._folder}: {error.strerror}; nothing new is sent") from error
+                raise
+            self._in_flight, self._flight[key] = in_flight, need
 
     def _set_aside(self, need: int) -> None:
-        """Hold the write lock. Make the segment's free space cover all that is in flight, or raise JournalFull."""
+        """Hold the lock. Make the segment's free space cover all that is in flight, or raise JournalFull."""
         if self._segment.room >= need + FRAME_BYTES:
             return
         for room in (need + self._reserve, need + FRAME_BYTES):
-            try:
-                self._segment.allocate(room)
-            except OSError as error:
-                if error.errno not in NO_SPACE:
-                    raise
-            else:
+            if self._allocated(self._segment, room):
                 return
         raise JournalFull(
-            f"{self.folder}: the disk has no room for {need / MB:.1f} MB of replies in flight; nothing new is sent. "
+            f"{self._folder}: the disk has no room for {need / MB:.1f} MB of replies in flight; nothing new is sent. "
             "Free some space and run again: nothing is lost"
         )
 
-    def _look_ahead(self) -> None:
-        """Hold the write lock. Set space aside here in the thread, so that an intent rarely has to."""
-        if self._segment.room < self._in_flight + self._reserve // 2:
-            try:
-                self._segment.allocate(self._in_flight + self._reserve)
-            except OSError as error:
-                if error.errno not in NO_SPACE:
-                    raise
-                log.debug("%s: little room is left: %s", self.folder, error)
+    def _allocated(self, segment: SegmentWriter, room: int) -> bool:
+        """Whether so much could be set aside in a segment."""
+        try:
+            segment.allocate(room)
+        except OSError as error:
+            if error.errno not in NO_SPACE:
+                raise
+            return False
+        return True
 
     def _new_segment(self) -> SegmentWriter:
-        """A segment with room for what is in flight, and for more where the disk has it."""
+        """A segment with room for what is in flight, and for more where the disk has it. Raises JournalFull."""
         for room in (self._in_flight + self._reserve, self._in_flight + FRAME_BYTES):
             try:
-                return SegmentWriter(self.folder, self.name, room, self._packer)
+                return SegmentWriter(self._folder, self._name, room, self._packer)
             except OSError as error:
                 if error.errno not in NO_SPACE:
                     raise
-                reason = f"{self.folder}: {room / MB:.1f} MB cannot be set aside for the journal: {error.strerror}"
+                reason = f"{self._folder}: {room / MB:.1f} MB cannot be set aside for the journal: {error.strerror}"
         raise JournalFull(reason)
 
-    # the group commit
+    # the commit's sink: called in its thread
 
-    async def _committed(self, line: bytes, row: bytes, key: str) -> None:
-        if len(line) >= MAX_FRAME:
-            raise ValueError(f"a record of {len(line)} bytes is more than a frame holds; limit what is read of a reply")
-        loop = asyncio.get_running_loop()
-        done: asyncio.Future[None] = loop.create_future()
-        with self._wake:
-            self._check()
-            self._queue.append(_Pending(line, row, key, loop, done))
-            self._queued_bytes += len(line)
-            if len(self._queue) == 1 or self._queued_bytes >= COMMIT_BYTES:
-                self._wake.notify()
-        await done
-
-    def _check(self) -> None:
-        """Raise when nothing can be written any more."""
-        if self._broken is not None:
-            raise OSError(f"{self.folder}: the journal cannot be written any more: {self._broken}") from self._broken
-        if self._closing:
-            raise ValueError(f"the journal of {self.folder} is closed")
-
-    def _run(self) -> None:
-        group: list[_Pending] = []
-        try:
-            while True:
-                group = self._next_group()
-                if group:
-                    self._commit(group)
-                elif self._closing:
-                    break
-                self._rotate_if_due()
-            with self._write:  # an intent may be half-way through
-                self._segment.seal()
-        except BaseException as error:  # noqa: BLE001  the thread ends; everyone who waits is told why
-            log.error("%s: the journal's writer stopped: %s", self.folder, error)
-            with self._wake:
-                self._broken = error
-                group = group + list(self._queue)
-                self._queue.clear()
-            with self._write:
-                self._segment.abandon()
-            _wake(group, error)
-
-    def _next_group(self) -> list[_Pending]:
-        """What has gathered within commit_seconds of its first record, or COMMIT_BYTES; empty when a seal is due."""
-        with self._wake:
-            if not self._queue and not self._closing:
-                self._wake.wait(timeout=max(0.05, self._begun + self._seal_seconds - time.monotonic()))
-            if not self._queue:
-                return []
-            until = time.monotonic() + self._commit_seconds
-            while not self._closing and self._queued_bytes < COMMIT_BYTES:
-                left = until - time.monotonic()
-                if left <= 0:
-                    break
-                self._wake.wait(timeout=left)
-            group, size = [], 0
-            while self._queue and size < COMMIT_BYTES:
-                group.append(self._queue.popleft())
-                size += len(group[-1].line)
-            self._queued_bytes -= size
-            return group
-
-    def _commit(self, group: list[_Pending]) -> None:
-        """Write a group as frames and fsync once; then wake those who wait for it."""
-        patience = time.monotonic() + _PATIENCE
-        refused: list[_Pending] = []
-        for part in _frames_of(group):
-            frame = self._groups.encode([one.line for one in part])
-            if not self._append(frame, part, patience):
-                refused += part
-        self._segment.sync()
-        with self._write:
-            for one in group:
-                self._in_flight -= self._flight.pop(one.key, 0)
-            self._look_ahead()
-        if refused:
-            _wake(refused, JournalFull(f"{self.folder}: the disk is full and {len(refused)} replies could not be kept"))
-        lost = {id(one) for one in refused}
-        _wake([one for one in group if id(one) not in lost], None)
-
-    def _append(self, frame: bytes, part: list[_Pending], patience: float) -> bool:
-        """Whether a frame could be written: on a full disk it is tried again for a while, since it was paid for."""
-        told = False
+    def write(self, records: list[Record]) -> Exception | None:
+        """Write one frame; on a full disk it is tried again for a while, since it was paid for."""
+        frame, rows = self._groups.encode([record.line for record in records]), [record.row for record in records]
+        patience, told = time.monotonic() + _PATIENCE, False
         while True:
             try:
-                with self._write:
-                    self._segment.append(frame, [one.row for one in part])
-                return True
+                with self._lock:
+                    self._segment.append(frame, rows)
+                return None
             except OSError as error:
                 if error.errno not in NO_SPACE:
                     raise
-                if not told:
-                    log.error("%s: the disk is full; %d replies wait for room", self.folder, len(part))
-                told = True
-            if self._closing or time.monotonic() > patience:
-                return False
+            if self.closing() or time.monotonic() > patience:
+                return JournalFull(f"{self._folder}: the disk is full and {len(records)} replies could not be kept")
+            if not told:
+                log.error("%s: the disk is full; %d replies wait for room", self._folder, len(records))
+            told = True
             time.sleep(_RETRY_FULL)
 
-    def _rotate_if_due(self) -> None:
+    def sync(self) -> None:
+        self._segment.sync()
+
+    def settled(self, records: list[Record]) -> None:
+        """What they had set aside is free again; look ahead here, so that an intent rarely has to wait for space."""
+        with self._lock:
+            for record in records:
+                self._in_flight -= self._flight.pop(record.key, 0)
+            if self._segment.room < self._in_flight + self._reserve // 2:
+                self._allocated(self._segment, self._in_flight + self._reserve)
+
+    def idle(self) -> float:
         """Begin the next segment when this one is large or old; stay when the next cannot be set aside."""
-        now = time.monotonic()
-        segment = self._segment
-        old = now - self._begun >= self._seal_seconds
-        if self._closing or now < self._rotate_after or not (segment.end >= self._seal_bytes or old):
-            return
+        now, segment = time.monotonic(), self._segment
         if not segment.end:
             self._begun = now
-            return
+        due = segment.end >= self._seal_bytes or now - self._begun >= self._seal_seconds
+        if due and now >= self._rotate_after and not self._rotated(now):
+            self._rotate_after = now + _RETRY_ROTATE
+        return max(0.05, max(self._rotate_after, self._begun + self._seal_seconds) - now)
+
+    def _rotated(self, now: float) -> bool:
         try:
             following = self._new_segment()
         except JournalFull as full:
             log.warning("%s; the segment goes on", full)
-            self._rotate_after = now + 5.0
-            return
-        with self._write:
-            # between the look above and now more may have been sent: what is in flight must fit the new segment too
-            try:
-                following.allocate(self._in_flight + FRAME_BYTES)
-            except OSError as error:
-                if error.errno not in NO_SPACE:
-                    raise
+            return False
+        with self._lock:  # more may be in flight than a moment ago, and must fit the new segment too
+            if not self._allocated(following, self._in_flight + FRAME_BYTES):
                 following.seal()
-                self._rotate_after = now + 5.0
-                return
-            self._segment, self._begun = following, now
-        segment.seal()
+                return False
+            sealed, self._segment, self._begun = self._segment, following, now
+        sealed.seal()
+        return True
 
+    def finish(self) -> None:
+        with self._lock:  # an intent may be half-way through
+            self._segment.seal()
 
-def _frames_of(group: list[_Pending]) -> list[list[_Pending]]:
-    """Cut a group where a frame's text would grow over FRAME_BYTES."""
-    parts: list[list[_Pending]] = []
-    size = FRAME_BYTES
-    for one in group:
-        if size + len(one.line) > FRAME_BYTES:
-            parts.append([])
-            size = 0
-        parts[-1].append(one)
-        size += len(one.line)
-    return parts
-
-
-def _wake(group: list[_Pending], error: BaseException | None) -> None:
-    """Tell all who wait, one call per event loop."""
-    loops: dict[int, tuple[asyncio.AbstractEventLoop, list[asyncio.Future[None]]]] = {}
-    for one in group:
-        loops.setdefault(id(one.loop), (one.loop, []))[1].append(one.done)
-    for loop, futures in loops.values():
-        try:
-            loop.call_soon_threadsafe(_settle, futures, error)
-        except RuntimeError:  # the loop is closed: nobody waits any more, and the record is on disk all the same
-            log.debug("nobody waits for %d records", len(futures))
-
-
-def _settle(futures: list[asyncio.Future[None]], error: BaseException | None) -> None:
-    for future in futures:
-        if future.done():  # whoever waited was cancelled
-            continue
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
+    def abandon(self, error: BaseException) -> None:
+        with self._lock:
+            self._segment.abandon()

@@ -20,7 +20,7 @@ from stillhouse.store.compacted import CompactedSegment, parquet_entries
 from stillhouse.store.entries import Entry, entry_of
 from stillhouse.store.frames import Damage, read_frame, scan
 from stillhouse.store.index import Index, SegmentInfo
-from stillhouse.store.segments import PARQUET, SEGMENT, as_folders, is_live, segment_names
+from stillhouse.store.segments import INDEX, PARQUET, SEGMENT, as_folders, is_live, segment_names
 
 log = logging.getLogger("stillhouse.store")
 _BLOCK = 512  # rows whose texts are in memory at once
@@ -52,7 +52,7 @@ def read_segment(folder: Path, name: str, *, damage: list[Damage] | None = None)
         told = [d for d in told if not (live and d.reason == "torn tail")]
     elif parquet.exists():
         yield from parquet_entries(parquet)
-    else:
+    elif path.with_suffix(INDEX).exists():  # without an index it was empty, and removed when its writer closed
         told.append(Damage(path.name, 0, 0, "the segment is gone"))
     _tell(told, damage)
 

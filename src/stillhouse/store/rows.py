@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import orjson
 
 from stillhouse.records import Fault, Request, Response, content_hash
-from stillhouse.store.entries import Entry, entry_of
+from stillhouse.store.entries import Entry, entry_of, from_json, to_json
 from stillhouse.store.frames import Damage, scan
 from stillhouse.store.segments import INDEX, SEGMENT, replaced
 
@@ -188,7 +187,7 @@ def scan_segment(path: Path) -> SegmentRows:
 
 def write_index(segment: Path, rows: SegmentRows) -> None:
     """Write NAME.idx beside a segment, durably and at once."""
-    head = orjson.dumps({
+    head = to_json({
         "end": rows.end, "rows": len(rows), "teachers": list(rows.packer.teachers),
         "labels": list(rows.packer.labels), "purposes": list(rows.packer.purposes), "source": rows.source,
         "damage": [[d.segment, d.offset, d.length, d.reason] for d in rows.damage],
@@ -212,7 +211,7 @@ def read_index(segment: Path) -> SegmentRows | None:
     if data[:4] != _MAGIC or hashlib.blake2b(body, digest_size=_CHECKSUM_BYTES).digest() != checksum:
         return None
     length = int.from_bytes(data[4:8], "little")
-    head = orjson.loads(data[8 : 8 + length])
+    head = from_json(bytes(data[8 : 8 + length]))
     return SegmentRows(
         packer=Packer(head["teachers"], head["labels"], head["purposes"]), end=head["end"],
         packed=bytearray(body[8 + length :]),

@@ -20,14 +20,14 @@ from typing import Any
 
 from stillhouse.records import UserMistake, canonical_json, content_hash
 from stillhouse.store.fingerprints import Fingerprints
-from stillhouse.store.segments import replaced
+from stillhouse.store.segments import remove_leftovers, replaced
 
 
 class Status:
     """status.json: what the run is doing, replaced atomically at each update."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path, self._read_only = path, read_only
         self._lock = threading.Lock()
         self._fields: dict[str, Any] = self.read()
 
@@ -41,11 +41,13 @@ class Status:
 
     def update(self, **fields: Any) -> None:
         """Set fields (JSON values; None removes one) and replace the file."""
+        if self._read_only:
+            raise ValueError(f"{self.path}: the run folder was opened for reading")
         with self._lock:
             self._fields |= fields
             self._fields = {name: value for name, value in self._fields.items() if value is not None}
             self._fields["updated"] = time.time()
-            temporary = self.path.with_name(f".{self.path.name}.tmp")
+            temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.0.tmp")
             temporary.write_text(json.dumps(self._fields, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             temporary.replace(self.path)  # no fsync: progress that a power cut may take back
 
@@ -66,7 +68,8 @@ class Run:
         else:
             self._make_folder()
             self._lock = self._take_lock()
-        self.status = Status(self.folder / "status.json")
+            remove_leftovers(self.folder)
+        self.status = Status(self.folder / "status.json", read_only=read_only)
         self._fingerprints = Fingerprints(self.folder / ".fingerprints.json", keep=not read_only)
 
     def _make_folder(self) -> None:
@@ -74,6 +77,10 @@ class Run:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserMistake(f"{self.folder}: cannot be made a run folder: {error.strerror}") from error
+
+    def _writable(self) -> None:
+        if self.read_only:
+            raise ValueError(f"{self.folder}: the run folder was opened for reading")
 
     # paths
 
@@ -128,6 +135,7 @@ class Run:
 
         The choice is kept in 2-responses/store.json, so that status and audit find it without the recipe.
         """
+        self._writable()
         pointer = self.responses / "store.json"
         if store is None:
             pointer.unlink(missing_ok=True)
@@ -196,6 +204,7 @@ class Run:
 
         A former recipe that differs is kept as recipe.N.yaml, the highest N being the latest.
         """
+        self._writable()
         former = self.recipe.read_text(encoding="utf-8") if self.recipe.exists() else None
         if former == recipe_text:
             return ""
@@ -237,6 +246,7 @@ class Run:
 
     def stamp(self, stage: str, fingerprint: str, outputs: Iterable[Path], counts: Mapping[str, Any]) -> None:
         """Note that a stage is done: what it was made from, what it wrote, what it counted (JSON values)."""
+        self._writable()
         given = list(outputs)
         stamp = {
             "fingerprint": fingerprint, "outputs": [os.path.relpath(o, self.folder) for o in given],
@@ -247,6 +257,7 @@ class Run:
 
     def unstamp(self, stage: str) -> None:
         """Forget that a stage was done."""
+        self._writable()
         self._stamp(stage).unlink(missing_ok=True)
 
     def _stamp(self, stage: str) -> Path:

@@ -2,7 +2,7 @@
 
 In: a folder. Out: its segments, and whether a living process writes one (it holds a lock on the file, which the
 kernel drops when the process dies). A segment NAME.journal has NAME.idx beside it once it is sealed, and
-NAME.parquet once it is compacted.
+NAME.replies.parquet once it is compacted.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ def writer_of(name: str) -> str:
 
 
 def segment_names(folder: Path) -> list[str]:
-    """Names of all segments of a folder, oldest first; a compacted segment may live on as its parquet alone."""
+    """Names of all segments of a folder, oldest first: of those too of which only the parquet or index is left."""
     if not folder.is_dir():
         return []
-    suffixes = (SEGMENT, PARQUET)
+    suffixes = (SEGMENT, PARQUET, INDEX)
     return sorted({f.name.removesuffix(s) for f in folder.iterdir() for s in suffixes if f.name.endswith(s)})
 
 
@@ -76,10 +76,28 @@ def remove_abandoned(folder: Path) -> None:
             continue
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of `replaced` anywhere in a folder whose makers died before they were done."""
+    for path in folder.rglob(".*.tmp"):
+        maker = path.name.split(".")[-3:-2]
+        if maker and maker[0].isdigit() and not _lives(int(maker[0])):
+            path.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
 @contextmanager
 def claimed(path: Path) -> Iterator[bool]:
     """Whether nobody writes the segment: True holds its lock for the block, False says that its writer lives."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)  # network file systems give this lock to writers only
     try:
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,6 +7,7 @@ but at the close: a verdict that a power cut takes is made again from the journa
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import threading
@@ -27,7 +28,7 @@ from stillhouse.store.segments import as_folders, claimed, create_locked, is_liv
 from stillhouse.store.tables import VERDICTS, TableWriter, conform, read_table, to_table
 
 log = logging.getLogger("stillhouse.store")
-LOG, PARQUET = ".verdicts", ".parquet"
+LOG, PARQUET = ".verdicts", ".verdicts.parquet"
 _FRAME_ROWS, _FRAME_SECONDS = 1024, 2.0
 _KEY = ("response", "verifier", "version", "reference")
 
@@ -73,7 +74,7 @@ class VerdictRow:
     @property
     def verdict(self) -> Verdict:
         """The Verdict in it."""
-        detail = None if self.detail is None else from_json(self.detail.encode("utf-8", "surrogatepass"))
+        detail = None if self.detail is None else json.loads(self.detail)
         return Verdict(
             self.outcome, self.score, self.rule, self.reason, self.passed, self.total, self.transient, detail
         )

@@ -75,8 +75,8 @@ def make_forecast(sitting: Sitting, categories: Sequence[str], wanted: Sequence[
             if seen is None:
                 made[measure] = None
                 continue
-            total, low, high, drawn = forecast_total(seen, strata[list(wanted)], strata, rng)
-            made[measure] = {"expected": total, "low": low, "high": high}
+            whole, low, high, drawn = forecast_total(seen, strata[list(wanted)], strata, rng)
+            made[measure] = {"expected": whole, "low": low, "high": high}
             draws.setdefault(measure, []).append(drawn)
         made["verified_yield"] = _scaled(made["verified"], 1 / len(categories))
         made |= _hours(sitting.run, spec.name, made["tokens"])

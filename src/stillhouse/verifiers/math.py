@@ -6,10 +6,20 @@ may still say yes. Runs in a worker: the pool keeps the deadline and the memory 
 
 from __future__ import annotations
 
-from stillhouse.records import Ask, Query, Response, UserMistake, Verdict
-from stillhouse.verifiers import math_backend, math_fast, math_judge
-from stillhouse.verifiers.math_extract import extract, last_boxed
+import re
 
+from stillhouse.records import Ask, Query, Response, UserMistake, Verdict
+from stillhouse.verifiers import math_backend, math_fast, math_guard, math_judge
+from stillhouse.verifiers.math_clean import clean, key
+from stillhouse.verifiers.math_compare import compare
+from stillhouse.verifiers.math_extract import extract, last_boxed
+from stillhouse.verifiers.math_number import GuardError
+from stillhouse.verifiers.math_read import read
+from stillhouse.verifiers.math_shape import Shape
+
+Decision = tuple[str, bool | None, str]
+
+_GROUPS = re.compile(r"(?<!\d)\d{1,3}(?:,[1-9]\d{2})+(?!\d)")
 MODES = ("last", "required")
 CANARY = ((r"\frac{1}{2}", r"\frac{2}{4}", True), (r"x^2-1", "(x-1)(x+1)", True), (r"\sqrt{8}", r"3\sqrt{2}", False))
 
@@ -80,15 +90,54 @@ class Math:
                 raise RuntimeError(f"Math-Verify says {not expected} of {reference} = {answer}: its files are damaged")
 
 
-def decide(reference: str, answer: str) -> tuple[str, bool | None, str]:
-    """Rule, equal (None: unknown) and reason for two final answers."""
-    known = math_fast.decide(reference, answer)
+def decide(reference: str, answer: str) -> Decision:
+    """Rule, equal (None: unknown) and reason for two final answers, the reference first."""
+    left, right = clean(reference), clean(answer)
+    known = math_fast.decide(left, right)
     if known is not None:
         return "math_exact", known, "equal" if known else "different"
+    if key(left) == key(right) and left:
+        return "math_exact", True, "the same writing"
     try:
-        same = math_backend.equal(reference, answer)
+        rule, same = _by_convention(left, right)
+    except GuardError as error:
+        return "guard", None, str(error)
+    if same is not None:
+        return rule, same, "equal" if same else "different"
+    return _by_math_verify(left, right)
+
+
+def _by_convention(left: str, right: str) -> tuple[str, bool | None]:
+    """The verdict of our own reading; None where one side cannot be read or compared."""
+    found: tuple[str, bool | None] = ("math_verify", None)
+    for reference in _readings(left):
+        for answer in _readings(right):
+            rule, same = compare(reference, answer)
+            if same or found[1] is None:
+                found = (rule, same)
+            if same:
+                return found
+    return found
+
+
+def _readings(text: str) -> list[Shape]:
+    """A text's shape; of digits in groups of three both the number and the list."""
+    texts = [text, text.replace(",", ", ")] if _GROUPS.search(text) else [text]
+    return [shape for shape in map(read, texts) if shape is not None]
+
+
+def _by_math_verify(left: str, right: str) -> Decision:
+    for text in (left, right):
+        refused = math_guard.refusal(text)
+        if refused is not None:
+            return "guard", None, refused
+        if "\\ldots" in text:  # Math-Verify drops the dots, and takes what is left for the whole
+            rule = "reference" if text is left else "math_convention_ellipsis"
+            return rule, None if text is left else False, "an ellipsis that cannot be compared"
+    try:
+        same = math_backend.equal(left, right)
     except math_backend.UnreadableError:
-        return "reference", None, f"the reference cannot be parsed: {reference[:200]}"
+        return "reference", None, f"the reference cannot be parsed: {left[:200]}"
     except Exception as error:  # noqa: BLE001  sympy raises of everything; unknown is what that means
         return "error", None, f"{type(error).__name__}: {error}"[:300]
     return "math_verify", same, "equal" if same else "different"
