@@ -11,6 +11,7 @@ import glob
 import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def _across(recipe: Recipe, node: yaml.Node, text: str, name: str, folder: Path)
                 problems.append(at("judges", kind) + "a budget needs prices, and this judge has none")
     for i, avoided in enumerate(recipe.curate.avoid):
         if isinstance(avoided, str):
-            if avoided not in BENCHMARKS:
+            if avoided not in BENCHMARKS and avoided != "demo":
                 hint = f"the benchmarks are {', '.join(BENCHMARKS)}; a file is {{path: FILE, name: NAME}}"
                 problems.append(at("curate", "avoid", i) + f"there is no benchmark {avoided!r}; {hint}")
         elif not _files(avoided.path, folder):
@@ -202,8 +203,8 @@ class Parts:
 def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
     """All parts of a recipe. folder: where relative paths are sought first."""
     judges = _judges(recipe)
-    files = [f for entry in recipe.queries if entry.path for f in _files(entry.path, folder)]
-    files += [f for entry in recipe.curate.avoid if not isinstance(entry, str) for f in _files(entry.path, folder)]
+    read = [f for entry in recipe.queries if entry.path for f in _files(entry.path, folder)]
+    read += [f for entry in recipe.curate.avoid if not isinstance(entry, str) for f in _files(entry.path, folder)]
     return Parts(
         sources=[_source(entry, folder) for entry in recipe.queries],
         avoid=[_avoid(entry, folder) for entry in recipe.curate.avoid],
@@ -218,7 +219,7 @@ def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
         if recipe.filter.ngrams
         else [],
         tokenizer=tokenizer(recipe.tokenizer),
-        files=files,
+        files=read,
     )
 
 
@@ -256,6 +257,9 @@ def _source(entry: QueriesSettings, folder: Path) -> Part:
 
 
 def _avoid(entry: AvoidSettings | str, folder: Path) -> tuple[str, Part]:
+    if entry == "demo":
+        leak = str(files("stillhouse.sources") / "demo_avoid.jsonl")
+        return entry, Part("stillhouse.sources.files:Files", {"path": leak, "category": "math", "source": "demo"})
     if isinstance(entry, str):
         return entry, Part(f"stillhouse.benchmarks.{BENCHMARKS[entry]}:{entry}")
     columns = {"columns": {"query": entry.column}} if entry.column else {}
@@ -330,7 +334,7 @@ def _response_filters(recipe: Recipe) -> list[Part]:
 def tokenizer(name: str) -> Part | None:
     """What counts tokens: `embedded`, a folder or hub name of a tokenizer, or an import path."""
     if name == "embedded":
-        return Part("stillhouse.teachers.embedded:Tokenizer")
+        return Part("stillhouse.teachers.embedded_tokens:EmbeddedTokens")
     if ":" in name:
         return Part(name)
     return Part("stillhouse.students.tokenizer:Tokenizer", {"name": name})
@@ -389,8 +393,8 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
     if entry.part is not None:
         part = Part(entry.part, {"name": entry.name, **entry.settings})
     elif entry.profile == "embedded":
-        if entry.examples == "demo":
-            settings["examples"] = demo_examples()
+        if isinstance(entry.examples, str):
+            settings["examples"] = demo_examples(entry.examples)
         part = Part(
             "stillhouse.teachers.embedded:Embedded", _embedded(settings) | {"max_tokens": limit} | entry.settings
         )
@@ -412,11 +416,11 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
     )  # fmt: skip
 
 
-def demo_examples() -> dict[str, Any]:
-    """The worked examples of the demo's kinds, by category."""
-    from stillhouse.sources.demo import EXAMPLES
+def demo_examples(name: str) -> dict[str, Any]:
+    """The demo's worked examples by category: `demo` with thinking, `demo-direct` with answers alone."""
+    from stillhouse.sources.demo import DIRECT, EXAMPLES
 
-    return dict(EXAMPLES)
+    return dict(EXAMPLES if name == "demo" else DIRECT)
 
 
 def _spec(name: str, entry: EndpointSettings, part: Part, profile: Profile, limit: int) -> TeacherSpec:

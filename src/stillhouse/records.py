@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import json
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -362,6 +363,10 @@ class Part:
             made = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as error:
             raise UserMistake(f"cannot import {self.path}: {error}") from error
+        try:
+            inspect.signature(made).bind(**self.settings)
+        except TypeError as error:
+            raise UserMistake(f"{self.path}: {error}") from error
         return made(**self.settings)
 
 

@@ -112,7 +112,7 @@ class TeacherSettings(EndpointSettings):
     licence: str | None = None
     system_prompt: str | None = None
     suffixes: dict[Category, str] | None = None
-    examples: dict[Category, list[dict[str, str]]] | Literal["demo"] | None = None
+    examples: dict[Category, list[dict[str, str]]] | Literal["demo", "demo-direct"] | None = None
     seed: bool = True
     stream: bool = False
     early_stop: bool = False
@@ -172,7 +172,9 @@ class MathSettings(Settings):
 
 class CodeSettings(Settings):
     tests: int = Field(10, ge=1)
-    seconds: float = Field(10.0, gt=0)
+    python_timeout: float = Field(10.0, gt=0)
+    cpp_timeout: float = Field(10.0, gt=0)
+    memory_mb: int = Field(1024, ge=64)
     unsafe: bool = False
 
 

@@ -45,10 +45,10 @@ def reply_text(thinking: str, answer: str) -> str:
 class FakeTeacher:
     """A Teacher without a model: says what its script says, counts what it was asked.
 
-    script: by the query's text (or id, or key) one reply for every attempt or a list by attempt (the last one
-    stays); or a function (query, attempt) -> reply. A reply is a text, a mode of REPLY_MODES, a Response (its
+    script: by the query's text (or id, or key) one reply for every attempt or a list by attempt (from 1 on; the last
+    one stays); or a function (query, attempt) -> reply. A reply is a text, a mode of REPLY_MODES, a Response (its
     text, reasoning, finish_reason and tokens are used) or a Fault, which is raised. A fault in a list is raised once
-    per retry: `[Fault("reset", ..), "fine"]` fails the first sending of attempt 0 and answers its second.
+    per retry: `[Fault("reset", ..), "fine"]` fails the first sending of attempt 1 and answers its second.
     Without a script a share `right` of the attempts answers with the query's reference, decided by the seed.
     faults: shares of sendings that raise, by kind, decided by the seed. seconds: how long a reply takes.
     """
@@ -154,7 +154,7 @@ class FakeTeacher:
     def _scripted(self, replies: Sequence[Reply] | Reply, request: Request) -> Reply:
         if isinstance(replies, str | Response | Fault):
             return replies
-        attempt = 0
+        attempt = 1
         for at, reply in enumerate(replies):
             if isinstance(reply, Fault):
                 if attempt == request.attempt and self._given[(request.key, at)] == 0:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -54,3 +55,43 @@ class Whole:
 
     def __call__(self, query: Query, response: Response) -> Verdict:
         return Verdict.of(int(response.text == query.ground_truth), 1, "whole")
+
+
+class Counted(Rows):
+    """The same, which notes each reading in the file notes["log"], and raises while notes["fail"] is not there."""
+
+    def __init__(self, rows: list[dict[str, Any]], notes: dict[str, str | None], **settings: Any) -> None:
+        super().__init__(rows, **settings)
+        self.log, self.fail = Path(notes["log"] or ""), notes["fail"]
+
+    def __call__(self) -> Iterator[Query]:
+        with self.log.open("a") as out:
+            out.write("read\n")
+        if self.fail is not None and not Path(self.fail).exists():
+            raise ValueError("not yet")
+        yield from super().__call__()
+
+
+class Hostile:
+    """A verifier whose check does what the reference says: hang, die, raise, or be down."""
+
+    version = "1"
+    deadline = 0.5
+
+    def check(self, query: Query) -> Verdict:
+        reference = query.ground_truth or ""
+        if reference == "hang":
+            time.sleep(60)
+        if reference == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if reference == "raise":
+            raise ZeroDivisionError("by nothing")
+        if reference == "down":
+            return Verdict.unknown("sandbox", "no sandbox", transient=True)
+        return Verdict.of(1, 1, "whole")
+
+
+def no_cats(query: Query) -> Verdict:
+    """A user's own query filter."""
+    found = "cat" in query.text
+    return Verdict("fail" if found else "pass", float(not found), "no_cats", "holds a cat" if found else "")

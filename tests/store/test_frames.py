@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -118,6 +119,14 @@ def test_a_header_with_an_absurd_length_reserves_no_memory(path: Path) -> None:
     frames, damage = read(path)
     assert frames == []
     assert [(d.offset, d.reason) for d in damage] == [(0, "torn tail")]
+
+
+@pytest.mark.parametrize("size", [1, 254, 255, 256, 300, 65_534, 65_535, 70_000])
+def test_a_stored_frame_is_a_zstd_frame_like_any_other(path: Path, size: int) -> None:
+    data = FrameEncoder(SALT).encode([b"x" * size], stored=True)
+    path.write_bytes(data)
+    assert read(path) == ([(0, [b"x" * size])], [])
+    assert zstandard.ZstdDecompressor().decompress(data[HEADER_BYTES:]) == b"x" * size + b"\n"
 
 
 @pytest.mark.parametrize("lines", [[], [b"a\nb"], [b"a", b"\n"]])

@@ -288,16 +288,17 @@ def test_all_mistakes_are_told_at_once() -> None:
         OpenAI(
             "t", "", base_url="nowhere", profile="qwen3-235b", price={"input": -1, "outptu": 2}, terms="maybe",
             temperature=9, max_tokens=0, extra_body={"messages": []}, suffixes={"maths": "x"}, thinking="much",  # type: ignore[arg-type]
-            examples=[{"user": "u"}],
+            examples=[{"user": "u"}], temprature=1, counter="no_module:count",
         )  # fmt: skip
     told = str(caught.value)
     for word in ("nowhere", "did you mean qwen3-235b-a22b", "price.input", "outptu", "terms", "temperature",
-                 "max_tokens", "extra_body", "maths", "thinking", "example", "model is missing"):  # fmt: skip
+                 "max_tokens", "extra_body", "maths", "thinking", "example", "model is missing",
+                 "did you mean temperature?", "counter"):  # fmt: skip
         assert word in told, f"{word} is not in {told}"
 
 
 def test_bare_yes_and_no_of_yaml_are_terms() -> None:
-    assert teacher(terms=False).terms == "no" and teacher(terms=True).terms == "yes"
+    assert teacher(terms=False).settings.terms == "no" and teacher(terms=True).settings.terms == "yes"
 
 
 def test_a_request_with_another_limit_keeps_its_key() -> None:

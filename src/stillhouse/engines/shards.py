@@ -24,7 +24,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     """A temporary path that becomes `path` when the block ends without an exception."""
     path.parent.mkdir(parents=True, exist_ok=True)
     place = _beside(path)
-    with _told_when_full(path):
+    with told_when_full(path):
         try:
             yield place
             _sync(place)
@@ -40,7 +40,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """A temporary folder that becomes `path`. Where `path` stands already (a twin was faster), the twin's stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     place = _beside(path)
-    with _told_when_full(path):
+    with told_when_full(path):
         try:
             place.mkdir()
             yield place
@@ -81,7 +81,8 @@ def _sync(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def _told_when_full(path: Path) -> Iterator[None]:
+def told_when_full(path: Path) -> Iterator[None]:
+    """Turns a full disk into a UserMistake that names the path; everything else passes."""
     try:
         yield
     except OSError as error:

@@ -28,10 +28,11 @@ class Length:
         reply = assistant_text(response)
         if frame + sum(len(t.encode(errors="replace")) for t in (*turns, reply)) <= self.limit:
             return _PASS
-        if self.tokenizer is not None and self.tokenizer.unit == "tokens":
-            size = sum(len(self.tokenizer.of(text)) for text in (*turns, reply)) + TURN_TOKENS * (len(turns) + 2)
-        else:
+        counts = [self.tokenizer.count(text) for text in (*turns, reply)] if self.tokenizer is not None else [None]
+        if None in counts:
             size = response.prompt_tokens + response.completion_tokens
+        else:
+            size = sum(count for count in counts if count is not None) + TURN_TOKENS * (len(turns) + 2)
         if size > self.limit:
             return Verdict("fail", 0.0, "too_long", f"{size:,} tokens, the student takes {self.limit:,}")
         return _PASS

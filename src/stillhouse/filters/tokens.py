@@ -1,7 +1,7 @@
 """Token numbers of texts for the rules that count them, by the recipe's tokenizer or, without one, by words.
 
-In: texts. Out: uint32 arrays. A tokenizer is any object with `encode(texts) -> sequences of numbers`, and may have
-`decode(numbers) -> text`; what was encoded together is remembered, so that several filters share the work.
+In: texts. Out: uint32 arrays. A tokenizer has `encode(texts) -> sequences of numbers`, may have `decode(numbers) ->
+text`, and may be called for counts alone. What was encoded together is remembered: several filters share the work.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ def assistant_text(response: Response) -> str:
 
 
 class Tokens:
-    """tokenizer: None counts words (CJK characters singly). unit: what the numbers are, for reports."""
+    """tokenizer: without one that can `encode`, words are taken (CJK characters singly). unit: what the numbers are."""
 
     def __init__(self, tokenizer: Any = None) -> None:
         self._tokenizer = tokenizer if callable(getattr(tokenizer, "encode", None)) else None
+        self._counter = tokenizer if callable(tokenizer) else None
         self.unit = "tokens" if self._tokenizer is not None else "words"
         self._known: dict[str, U32] = {}
 
@@ -42,6 +43,12 @@ class Tokens:
         """The numbers of one text."""
         known = self._known.get(text)
         return known if known is not None else self._encode([text])[0]
+
+    def count(self, text: str) -> int | None:
+        """Tokens of a text by the tokenizer; None without one."""
+        if self._tokenizer is not None:
+            return len(self.of(text))
+        return int(self._counter([text])[0]) if self._counter is not None else None
 
     def passage(self, text: str, first: int, last: int) -> str:
         """The text from token `first` to token `last`, inclusive, as near as the tokenizer tells."""

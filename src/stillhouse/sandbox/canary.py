@@ -23,6 +23,12 @@ def new_namespace():
     if libc.unshare(0x10000000) != 0:
         raise OSError(ctypes.get_errno(), "unshare")
 
+def rights():
+    header = ctypes.create_string_buffer((0x20080522).to_bytes(4, "little") + bytes(4), 8)
+    held = ctypes.create_string_buffer(24)
+    ctypes.CDLL(None).capget(header, held)
+    return any(held.raw)
+
 def tries():
     return {
         "read a file of the machine": attempt(lambda: open("/etc/passwd").close()),
@@ -32,7 +38,7 @@ def tries():
         "make a namespace": attempt(new_namespace),
         "signal another process": attempt(lambda: os.kill(os.getppid() or 1 << 22, 0)) and os.getppid() > 1,
         "write its own folder": attempt(lambda: open("canary", "w").close()),
-        "hold rights": os.geteuid() == 0,
+        "hold rights": rights(),
     }
 """
 CANARY_CASE = Case(steps=(("value", "tries()"),))

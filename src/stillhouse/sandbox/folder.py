@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 
+_BLOCK = 4096
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -74,7 +75,7 @@ def _lift(top: int, name: str) -> None:
 
 
 def size(path: str, *, most: int) -> int:
-    """Bytes of the regular files below a folder, blocks counted; stops counting once over `most`."""
+    """Bytes of what is below a folder, a block at least for each entry; stops counting once over `most`."""
     total = 0
     pending = [path]
     while pending and total <= most:
@@ -82,7 +83,7 @@ def size(path: str, *, most: int) -> int:
             with os.scandir(pending.pop()) as entries:
                 for entry in entries:
                     status = entry.stat(follow_symlinks=False)
-                    total += status.st_blocks * 512
+                    total += max(status.st_blocks * 512, _BLOCK)
                     if entry.is_dir(follow_symlinks=False):
                         pending.append(entry.path)
         except OSError:  # removed while we look, or made unreadable: its bytes are counted when it is found again

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from stillhouse.sandbox import syscalls
 
 _EXECUTE, _WRITE, _READ, _READ_FOLDER = 1 << 0, 1 << 1, 1 << 2, 1 << 3
-_TRUNCATE, _IOCTL_DEVICE = 1 << 14, 1 << 15
+_REMOVE_FILE, _TRUNCATE, _IOCTL_DEVICE = 1 << 5, 1 << 14, 1 << 15
 _RIGHTS_OF_ABI = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 4: (1 << 15) - 1}
 _DEVICES = 1 << 6 | 1 << 11  # making character and block devices is never granted
 _ON_FILES = _EXECUTE | _WRITE | _READ | _TRUNCATE | _IOCTL_DEVICE
@@ -27,6 +27,16 @@ def abi() -> int:
         return syscalls.call("landlock_create_ruleset", None, 0, 1)
     except OSError:
         return 0
+
+
+def keep_files() -> None:
+    """Deny the removal of files from now on: what is deleted while it is open could not be counted any more."""
+    rights = ctypes.create_string_buffer(struct.pack("<Q", _REMOVE_FILE), 8)
+    ruleset = syscalls.call("landlock_create_ruleset", rights, 8, 0)
+    try:
+        syscalls.call("landlock_restrict_self", ruleset, 0)
+    finally:
+        os.close(ruleset)
 
 
 def _ruleset(version: int) -> tuple[int, int]:

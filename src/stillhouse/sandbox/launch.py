@@ -53,6 +53,7 @@ gc.freeze()
 sys.modules["stillhouse.sandbox.warden"].main(20, setting, "/box")
 """
 _servers = itertools.count()
+_ENOUGH_USERS = 1000
 _INSIDE = (
     "syscalls",
     "seccomp",
@@ -109,7 +110,7 @@ class Server:
             raise NoRung(reason, self.better)
 
     def _settings(self, packages: bool) -> dict[str, Any]:
-        rung, root = self.rung, os.geteuid() == 0
+        rung, root = self.rung, _can_drop()
         if syscalls.MACHINE not in ("x86_64", "aarch64") and rung != warden.UNSAFE:
             raise NoRung(f"no system-call filter for {syscalls.MACHINE}", "an x86_64 or aarch64 machine")
         if rung in (warden.NAMESPACES, warden.ALONE) and not landlock.abi():
@@ -229,13 +230,23 @@ def _seen(rung: int, root: bool, packages: bool) -> View:
     return other
 
 
+def _mapped() -> list[tuple[int, int]]:
+    """The ranges of user ids that exist here: first and count."""
+    lines = Path("/proc/self/uid_map").read_text().splitlines()
+    return [(int(line.split()[0]), int(line.split()[2])) for line in lines]
+
+
+def _can_drop() -> bool:
+    """Root with other users to become; root of a namespace that maps nobody else is an ordinary user here."""
+    return os.geteuid() == 0 and max(count for _, count in _mapped()) >= _ENOUGH_USERS
+
+
 def _spare_uid() -> int:
     """A user id that is nobody's and this server's alone on this machine, inside what the namespace maps.
 
     The process id and a count make it unique among living servers: limits on processes count per user.
     """
-    extents = [tuple(map(int, line.split())) for line in Path("/proc/self/uid_map").read_text().splitlines()]
-    start, _, count = max(extents, key=lambda extent: extent[2])
+    start, count = max(_mapped(), key=lambda extent: extent[1])
     serial = os.getpid() % (1 << 22) * 16 + next(_servers) % 16
     if start + count > 1_900_000_000 + (1 << 26):
         return 1_900_000_000 + serial

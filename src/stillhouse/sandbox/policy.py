@@ -26,7 +26,7 @@ get_robust_list set_tid_address arch_prctl"""
 _SIGNALS = """rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack
 restart_syscall"""
 _SELF = """getpid getppid gettid getuid geteuid getgid getegid getresuid getresgid getgroups getpgid getpgrp setpgid
-getsid setsid exit exit_group wait4 waitid pidfd_open getrusage sysinfo uname getcpu getrandom getrlimit setrlimit
+getsid setsid capget exit exit_group wait4 waitid pidfd_open getrusage sysinfo uname getcpu getrandom getrlimit setrlimit
 getpriority sched_yield sched_getaffinity sched_getparam sched_getscheduler sched_get_priority_max
 sched_get_priority_min"""
 _PAIRS = "sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg shutdown getsockopt getsockname getpeername"
@@ -41,9 +41,9 @@ _CONDITIONS = {
     "socketpair": When(0, values=(1,)),  # AF_UNIX: event loops need it, and it reaches nobody else
     "prlimit64": _SELF_ONLY,
     "sched_setaffinity": _SELF_ONLY,
-    "setpriority": When(1, values=(0,)),
 }
 _CLONE_THREAD = 0x00010000
+_TMPFILE = 0o20000000  # a file without a name, whose size nobody could see
 
 
 @functools.lru_cache
@@ -56,6 +56,8 @@ def answer_filter(*, execute: bool, alone: bool, foreign: bool = False) -> bytes
     allowed += ["execve", "execveat"] if execute else []
     conditions = dict(_CONDITIONS)
     if alone:
+        allowed += ["landlock_create_ruleset", "landlock_restrict_self"]
+        conditions |= {"openat": When(2, without=_TMPFILE), "open": When(1, without=_TMPFILE)}
         conditions["prctl"] = When(0, values=(*conditions["prctl"].values, _PR_SET_SECCOMP, _PR_SET_PDEATHSIG))
     denied = {"clone3": ENOSYS} | (dict.fromkeys(_METADATA.split(), 0) | {"truncate": EPERM} if foreign else {})
     return assemble(allowed, conditions, denied)
@@ -72,7 +74,7 @@ def alone_filter(pid: int) -> bytes:
         "prctl": When(0, values=_CONDITIONS["prctl"].values),
         "clone": When(0, having=_CLONE_THREAD, otherwise=EAGAIN),
     }
-    return assemble(None, conditions, {"fork": EAGAIN, "vfork": EAGAIN, "tkill": EPERM, "setsid": EPERM,
+    return assemble(None, conditions, {"landlock_create_ruleset": EPERM, "landlock_restrict_self": EPERM, "fork": EAGAIN, "vfork": EAGAIN, "tkill": EPERM, "setsid": EPERM,
                                        "setpgid": EPERM})  # fmt: skip
 
 

@@ -29,7 +29,8 @@ from stillhouse.sandbox.plain import encoder
 
 NAMESPACES, BUBBLEWRAP, ALONE, UNSAFE = 1, 2, 3, 4
 _TAIL = 16384  # bytes of stderr that are told
-_LOOK = 0.1  # seconds between looks at a folder whose size no mount limits
+_LOOK = 0.1  # seconds between looks at a folder whose size or entries no mount limits
+_MOST_ENTRIES = 20_000
 _WARM = frozenset(
     """array ast base64 bisect calendar cmath collections contextlib copy csv dataclasses datetime decimal enum
     fractions functools hashlib heapq io itertools json math numbers numpy operator os queue random re secrets
@@ -219,6 +220,7 @@ class Warden:
 
     def _alone(self) -> None:
         try:
+            landlock.keep_files()
             seccomp.install(policy.alone_filter(os.getpid()))
         except OSError:
             if self.rung != UNSAFE:
@@ -233,15 +235,15 @@ class Warden:
         child = os.pidfd_open(pid)
         poller.register(child, select.POLLIN)
         poller.register(self.channel, select.POLLHUP)
-        unlimited_folder = self.rung >= ALONE
+        watch_folder = self.rung != NAMESPACES  # there its mount limits both bytes and entries
         try:
             while True:
                 left = started + self.limits.seconds - time.monotonic()
                 if left <= 0:
                     return "time", True
-                if unlimited_folder and self._folder_full():
+                if watch_folder and self._folder_full():
                     return "files", True
-                events = poller.poll((min(left, _LOOK) if unlimited_folder else left) * 1000)
+                events = poller.poll((min(left, _LOOK) if watch_folder else left) * 1000)
                 gone = False
                 for descriptor, event in events:
                     pipe = watched.get(descriptor)
@@ -261,8 +263,11 @@ class Warden:
             os.close(child)
 
     def _folder_full(self) -> bool:
-        if self.rung < ALONE:
+        if self.rung == NAMESPACES:
             return False
+        if self.rung == BUBBLEWRAP:  # its mount limits the bytes, not the entries
+            told = os.statvfs(self.box)
+            return told.f_files - told.f_ffree > _MOST_ENTRIES
         return folder.size(self.box, most=self.limits.files) > self.limits.files
 
     def _kill_all(self, pid: int) -> int:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stillhouse.engines.engine import Engine
-from stillhouse.engines.shards import sweep, whole_file
+from stillhouse.engines.shards import sweep, told_when_full, whole_file
 from stillhouse.records import Part, UserMistake, canonical_json, content_hash
 from stillhouse.stages.curate_deciding import Corpus, drop_benchmark_hits, drop_duplicates, drop_near_duplicates
 from stillhouse.stages.curate_reading import Judging, Piece, ReadPiece, text_array
@@ -77,7 +77,8 @@ def curate(
         found |= drop_semantic_hits(corpus, engine, embeddings, items)
     written = _write(corpus, engine, work, items, verifiers, supplied)
     counts = _counts(len(corpus.state), written, found, [name for name, _ in avoid])
-    _publish(run.queries, written, counts, benchmarks)
+    with told_when_full(run.queries):
+        _publish(run.queries, written, counts, benchmarks)
     shutil.rmtree(work)
     run.status.update(curate=None)
     return counts

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from stillhouse.engines.shards import told_when_full
 from stillhouse.records import Part, Query, UserMistake, Verdict
 from stillhouse.stages.curate_reading import (
     BENCHMARK,
@@ -93,8 +94,9 @@ class WriteGroup:
         gone = np.flatnonzero(state != 0)
         rejected = self._explained(table.take(order[gone]), rows[gone], state[gone], outcome)
         rejected = pa.concat_tables([rejected, failed.select(rejected.column_names)]).sort_by("key")
-        write_table(Path(outcome.kept), kept, QUERIES)
-        write_table(Path(outcome.rejected), rejected.select(REJECTED.names), REJECTED)
+        with told_when_full(self.folder):
+            write_table(Path(outcome.kept), kept, QUERIES)
+            write_table(Path(outcome.rejected), rejected.select(REJECTED.names), REJECTED)
         _count(outcome.counts, kept, ["kept"] * kept.num_rows)
         _count(outcome.counts, rejected, rejected["rule"].to_pylist())
         return outcome

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from stillhouse.engines.engine import Engine
 from stillhouse.engines.parts import callable_of, part_name
-from stillhouse.engines.shards import sweep, whole_file, whole_folder
+from stillhouse.engines.shards import sweep, told_when_full, whole_file, whole_folder
 from stillhouse.records import Part, Query, Response, TeacherSpec, Verdict, canonical_json, content_hash
 from stillhouse.store.run import Run
 from stillhouse.store.tables import (
@@ -94,7 +94,7 @@ def _filter_teacher(
         _judge_corpus(part, accepted, shards, tokenizer, work, engine)
     rules: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
-    with TableWriter(run.filters / f"{spec.name}.parquet", FILTERED) as out:
+    with told_when_full(run.filters), TableWriter(run.filters / f"{spec.name}.parquet", FILTERED) as out:
         for shard in shards:
             for file in sorted(shard.glob("verdicts*.parquet")):
                 table = pq.read_table(file)
@@ -104,10 +104,10 @@ def _filter_teacher(
                         (rules if outcome == "fail" else unknown)[rule] += 1
     shutil.rmtree(work)
     dropped = rules.total()
-    unit = "tokens" if tokenizer is not None else "words"
     return {
         "accepted": total, "dropped": dropped, "kept": total - dropped, "rules": dict(sorted(rules.items())),
-        "unknown": dict(sorted(unknown.items())), "filters": [part_name(p) for p in (*filters, *corpus)], "unit": unit,
+        "unknown": dict(sorted(unknown.items())), "filters": [part_name(p) for p in (*filters, *corpus)],
+        "unit": _tokens(tokenizer).unit,
     }  # fmt: skip
 
 
@@ -208,7 +208,7 @@ class _JudgeCounted:
                 response = row_to_response(row)
                 match = spell.passage(_text(response), at, at + rule.width - 1) if at >= 0 else ""
                 rows.append(_row(response, name, verdict, match[:MATCH_CHARACTERS]))
-        with TableWriter(shard / f"verdicts-{name}.parquet", FILTERED) as out:
+        with told_when_full(shard), TableWriter(shard / f"verdicts-{name}.parquet", FILTERED) as out:
             out.write(to_table(rows, FILTERED))
 
 

@@ -74,16 +74,26 @@ class FrameEncoder:
         self.salt = salt
         self._compressor = zstandard.ZstdCompressor(level=level, write_checksum=False, write_content_size=True)
 
-    def encode(self, lines: Sequence[bytes]) -> bytes:
-        """One frame of the given lines. Raises ValueError for no lines, a line feed in one, or over 1 GiB."""
+    def encode(self, lines: Sequence[bytes], *, stored: bool = False) -> bytes:
+        """One frame of the given lines. Raises ValueError for no lines, a line feed in one, or over 1 GiB.
+
+        stored: where it is short, as a zstd frame without compression: that costs next to nothing, and does not hand
+        the interpreter to another thread, which takes far longer than to compress a few hundred bytes.
+        """
         raw = b"\n".join(lines) + b"\n"
         if not lines or raw.count(b"\n") != len(lines):
             raise ValueError("a frame holds one line or more, and a line holds no line feed")
-        payload = self._compressor.compress(raw)
+        payload = _stored(raw) if stored and 256 <= len(raw) <= 0xFFFF else self._compressor.compress(raw)
         if len(raw) > MAX_FRAME or len(payload) > MAX_FRAME:
             raise ValueError(f"a frame holds at most {MAX_FRAME} bytes, not {len(raw)}")
         head = HEADER.pack(MAGIC, len(payload), len(raw), len(lines), self.salt)
         return head + _checksum(head, payload) + payload
+
+
+def _stored(raw: bytes) -> bytes:
+    """A zstd frame (RFC 8878) of one raw block: single segment, content size in two bytes (less 256)."""
+    block = (len(raw) << 3 | 1).to_bytes(3, "little")  # raw, and the last one
+    return b"\x28\xb5\x2f\xfd\x60" + (len(raw) - 256).to_bytes(2, "little") + block + raw
 
 
 def _checksum(head: bytes, payload: bytes) -> bytes:

@@ -159,7 +159,7 @@ class _Segments:
             in_flight = self._in_flight - self._flight.get(key, 0) + need
             self._set_aside(in_flight)
             try:
-                self._segment.append(self._intents.encode([line]), [row])
+                self._segment.append(self._intents.encode([line], stored=True), [row])
             except OSError as error:
                 if error.errno in NO_SPACE:
                     raise JournalFull(f"{self._folder}: {error.strerror}; nothing new is sent") from error

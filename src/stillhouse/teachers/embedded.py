@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from stillhouse.records import Query, Request, Response, Terms, Thinking
+from stillhouse.teachers.chat import FROM_PROFILE
 from stillhouse.teachers.embedded_server import (
     MODEL_NAME,
     Lease,
@@ -19,7 +20,10 @@ from stillhouse.teachers.embedded_server import (
     model_revision,
     usable_processors,
 )
-from stillhouse.teachers.openai import FROM_PROFILE, OpenAI
+from stillhouse.teachers.embedded_tokens import Tokenizer
+from stillhouse.teachers.openai import OpenAI
+
+__all__ = ["Embedded", "Tokenizer"]
 
 ENDPOINT = "embedded://smollm2"  # the name under which limits and records know it; the port is another every time
 FAMILY = "smollm2"
@@ -81,15 +85,9 @@ class Embedded:
             revision=model_revision(model_path),
             max_in_flight=max_in_flight or slots * (servers or usable_processors()),
         )
-        self.name, self.model, self.revision = name, MODEL_NAME, self._chat.revision
+        self.name, self.model = name, MODEL_NAME
+        self.settings = self._chat.settings
         self.endpoints = (ENDPOINT,)
-        self.price, self.terms, self.licence = self._chat.price, self._chat.terms, self._chat.licence
-        self.thinking, self.max_tokens, self.family = self._chat.thinking, max_tokens, FAMILY
-        self.perplexity, self.profile = self._chat.perplexity, "generic"
-        self.max_in_flight = self._chat.max_in_flight
-        self.requests_per_minute: float | None = None
-        self.tokens_per_minute: float | None = None
-        self.batch = False
         self._model_path = model_path
         self._slots, self._context, self._servers = slots, context, servers or usable_processors()
         self._lease: Lease | None = None

@@ -12,6 +12,7 @@ import mmap
 import re
 import struct
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,33 +36,69 @@ _ASCII_WORDS = re.compile(
 )
 
 
-class EmbeddedTokens:
-    """Token counts of texts. path: another GGUF file with this tokenizer. Raises UserMistake without a model."""
+class Tokenizer:
+    """The embedded model's tokenizer; called with texts it counts. path: another GGUF file with this tokenizer.
+
+    Raises UserMistake where the model is not installed.
+    """
 
     name = f"{MODEL_NAME} (embedded)"
 
     def __init__(self, path: str | None = None) -> None:
-        self._ranks = _merge_ranks(str(find_model(path)))
-        self._known: dict[str, int] = {}
+        self._vocabulary = _vocabulary(str(find_model(path)))
+        self._known: dict[str, tuple[int, ...]] = {}
 
     def __call__(self, texts: Iterable[str]) -> list[int]:
-        """One count a text."""
-        return [self.count(text) for text in texts]
+        """How many tokens each text has."""
+        return [sum(map(len, self._words(text))) for text in texts]
 
-    def count(self, text: str) -> int:
-        known, total = self._known, 0
-        for word in (_ASCII_WORDS if text.isascii() else _WORDS).findall(text):
-            count = known.get(word)
-            if count is None:
-                count = _merged(word.encode("utf-8", "replace"), self._ranks)
-                if len(known) < _MOST_REMEMBERED and len(word) < 100:
-                    known[word] = count
-            total += count
-        return total
+    def encode(self, texts: Iterable[str]) -> list[list[int]]:
+        """The token numbers of each text."""
+        return [[number for word in self._words(text) for number in word] for text in texts]
+
+    def decode(self, numbers: Iterable[int]) -> str:
+        """The text of token numbers; bytes that are no UTF-8 by themselves become U+FFFD."""
+        tokens = self._vocabulary.tokens
+        return b"".join(tokens[number] for number in numbers).decode("utf-8", "replace")
+
+    def _words(self, text: str) -> list[tuple[int, ...]]:
+        known = self._known
+        words = (_ASCII_WORDS if text.isascii() else _WORDS).findall(text)
+        try:
+            return [known[word] for word in words]
+        except KeyError:
+            return [known[word] if word in known else self._encode_word(word) for word in words]
+
+    def _encode_word(self, word: str) -> tuple[int, ...]:
+        vocabulary = self._vocabulary
+        parts = _merged(word.encode("utf-8", "replace"), vocabulary.ranks)
+        numbers = tuple(vocabulary.numbers[part] for part in parts if part in vocabulary.numbers)
+        if len(self._known) < _MOST_REMEMBERED and len(word) < 100:
+            self._known[word] = numbers
+        return numbers
 
 
-def _merged(word: bytes, ranks: Mapping[tuple[bytes, bytes], int]) -> int:
-    """How many tokens a word has: merge the pair that was learnt first, the leftmost of equals, until none is left.
+def count_tokens(texts: Iterable[str]) -> list[int]:
+    """Tokens of each text by the embedded model's vocabulary, which is read once per process."""
+    return _shared()(texts)
+
+
+@functools.cache
+def _shared() -> Tokenizer:
+    return Tokenizer()
+
+
+@dataclass(frozen=True, slots=True)
+class _Vocabulary:
+    """tokens: by number. numbers: the other way; a few single bytes have none. ranks: when a pair was learnt."""
+
+    tokens: list[bytes]
+    numbers: dict[bytes, int]
+    ranks: dict[tuple[bytes, bytes], int]
+
+
+def _merged(word: bytes, ranks: Mapping[tuple[bytes, bytes], int]) -> list[bytes]:
+    """The tokens of a word: merge the pair that was learnt first, the leftmost of equals, until none is left.
 
     A heap of pairs over a linked list: a "word" of a megabyte of noise must not take quadratic time.
     """
@@ -77,7 +114,6 @@ def _merged(word: bytes, ranks: Mapping[tuple[bytes, bytes], int]) -> int:
 
     for at in range(len(parts) - 1):
         offer(at, at + 1)
-    count = len(parts)
     while heap:
         _, left, first, second = heapq.heappop(heap)
         right = after[left]
@@ -85,39 +121,36 @@ def _merged(word: bytes, ranks: Mapping[tuple[bytes, bytes], int]) -> int:
             continue  # one of the two has been merged since
         parts[left], parts[right] = first + second, b""
         after[left] = after[right]
-        count -= 1
         if after[left] < len(parts):
             before[after[left]] = left
             offer(left, after[left])
         if before[left] >= 0:
             offer(before[left], left)
-    return count
-
-
-def count_tokens(texts: Iterable[str]) -> list[int]:
-    """Tokens of each text by the embedded model's vocabulary, which is read once per process."""
-    return _shared()(texts)
-
-
-@functools.cache
-def _shared() -> EmbeddedTokens:
-    return EmbeddedTokens()
+    return [part for part in parts if part]
 
 
 @functools.lru_cache(maxsize=2)
-def _merge_ranks(path: str) -> dict[tuple[bytes, bytes], int]:
-    """(left, right) -> the place at which the merge was learnt."""
-    fields = read_gguf_fields(Path(path), {"tokenizer.ggml.model", "tokenizer.ggml.pre", "tokenizer.ggml.merges"})
-    kind = (fields.get("tokenizer.ggml.model"), fields.get("tokenizer.ggml.pre"))
-    if kind != ("gpt2", "smollm"):
-        raise UserMistake(f"embedded: {path} has a tokenizer of kind {kind}; only that of SmolLM2 can be counted with")
+def _vocabulary(path: str) -> _Vocabulary:
+    names = ("model", "pre", "tokens", "merges")
+    fields = read_gguf_fields(Path(path), {f"tokenizer.ggml.{name}" for name in names})
+    model, pre, tokens, merges = (fields.get(f"tokenizer.ggml.{name}") for name in names)
+    if (model, pre) != ("gpt2", "smollm") or tokens is None or merges is None:
+        raise UserMistake(f"embedded: {path} has a tokenizer of kind {model}/{pre}; only SmolLM2's can be used here")
     to_byte = {character: byte for byte, character in _byte_characters().items()}
+
+    def raw(text: str) -> bytes:
+        known = all(character in to_byte for character in text)
+        return bytes(to_byte[character] for character in text) if known else text.encode()
+
     ranks: dict[tuple[bytes, bytes], int] = {}
-    for rank, merge in enumerate(fields["tokenizer.ggml.merges"]):
+    for rank, merge in enumerate(merges):
         left, _, right = merge.partition(" ")
-        pair = (bytes(to_byte[character] for character in left), bytes(to_byte[character] for character in right))
-        ranks.setdefault(pair, rank)
-    return ranks
+        ranks.setdefault((raw(left), raw(right)), rank)
+    plain = [raw(token) for token in tokens]
+    numbers: dict[bytes, int] = {}
+    for number, token in enumerate(plain):
+        numbers.setdefault(token, number)
+    return _Vocabulary(plain, numbers, ranks)
 
 
 def _byte_characters() -> dict[int, str]:

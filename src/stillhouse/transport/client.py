@@ -12,7 +12,7 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -74,16 +74,26 @@ class Client:
         return await self._whole("GET", url, None, headers, deadline, max_bytes)
 
     async def stream_json(
-        self, url: str, body: bytes, headers: Mapping[str, str], *, deadline: float, max_bytes: int = MAX_BYTES
+        self,
+        url: str,
+        body: bytes,
+        headers: Mapping[str, str],
+        *,
+        deadline: float,
+        max_bytes: int = MAX_BYTES,
+        on_headers: Callable[[Mapping[str, str]], None] | None = None,
     ) -> AsyncGenerator[Any, None]:
         """POST once; each server-sent event's JSON as it comes, then None for `[DONE]`; without it the body just ended.
 
         A server that ignores `stream` gives one JSON object, which comes as one event. Close the generator
-        (`contextlib.aclosing`) to cancel: the connection is dropped at once. Raises Fault.
+        (`contextlib.aclosing`) to cancel: the connection is dropped at once. on_headers hears the reply's headers,
+        by lower-case name. Raises Fault.
         """
         secrets = secrets_of(headers)
         read = 0
         async with self._exchange("POST", url, body, headers, deadline) as (response, where):
+            if on_headers is not None:
+                on_headers(_lower(response))
             if not response.headers.get("Content-Type", "").startswith("text/event-stream"):
                 whole = await _body(response, max_bytes, where, secrets)
                 yield parse_json(whole, secrets, where=where)

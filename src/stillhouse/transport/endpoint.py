@@ -14,7 +14,8 @@ from stillhouse.records import Fault
 State = Literal["closed", "open", "trying", "dead"]
 
 THROTTLED = frozenset({"rate_limited", "overloaded", "timeout"})  # it is asked too much
-ALIVE = frozenset({"bad_request", "too_large"})  # the request was wrong; the endpoint works
+# the request was wrong, or is not what this endpoint holds; the endpoint works
+ALIVE = frozenset({"bad_request", "too_large", "not_recorded"})
 HOPELESS = frozenset({"auth", "not_found", "redirect", "tls", "quota"})  # waiting does not mend it
 
 FLOOR = 1 / 8  # of the limit: scattered faults and latency never push under it

@@ -19,8 +19,17 @@ from stillhouse.verifiers.code_fences import Language
 from stillhouse.verifiers.code_split import Split, split
 from stillhouse.verifiers.code_values import NotOutside, evaluate
 
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
+
+class _Short(reprlib.Repr):
+    """Values in a few words, whatever an answer made them."""
+
+    def repr_int(self, value: int, level: int) -> str:
+        bits = value.bit_length()
+        return repr(value) if bits < 260 else f"an integer of {bits} bits"  # writing it out takes quadratic time
+
+
+_SHORT = _Short()
+_SHORT.maxstring = _SHORT.maxother = 80
 # names that published tests use for the function under test, or that an answer in a judge's style defines
 _ALIASES = """
 try: {name}

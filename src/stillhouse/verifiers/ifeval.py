@@ -12,22 +12,29 @@ from typing import Any
 
 from stillhouse.records import Ask, Query, Response, Verdict
 from stillhouse.verifiers.ifeval_rules import RULES, Kwargs, Rule, read_kwargs
+from stillhouse.verifiers.ifeval_synthesis import ask_constraints, read_constraints
 
 RULE = "ifeval"
 
 
 class IFEval:
-    """Verifier of the category `if`. loose: also judge the loose variants, into detail["loose"]."""
+    """Verifier of the category `if`.
 
-    version = "1"
+    loose: also judge the loose variants, into detail["loose"]. judge: a query without constraints gets them from the
+    recipe's judge `constraints`, the same for every teacher, since the question depends on the query alone.
+    """
+
+    version = "ifeval-1"
     deadline = 5.0
 
-    def __init__(self, loose: bool = True) -> None:
-        self.loose = loose
+    def __init__(self, loose: bool = True, judge: bool = False) -> None:
+        self.loose, self.judge = loose, judge
 
     def check(self, query: Query) -> Verdict:
         """Fails with rule no_reference, unknown_constraint, bad_constraint or contradiction, and the reason."""
         ids, kwargs = constraints(query)
+        if not ids and self.judge:
+            return Verdict("pass", None, RULE, "a judge will supply the constraints")
         if not ids:
             return Verdict("fail", None, "no_reference", "the query has no instruction constraints")
         unknown = [name for name in ids if name not in RULES]
@@ -43,22 +50,33 @@ class IFEval:
 
     def __call__(self, query: Query, response: Response) -> Verdict | Ask:
         ids, kwargs = constraints(query)
+        if not ids and self.judge:
+            return ask_constraints(query)
         checked = self.check(query)
         if checked.outcome != "pass" and checked.rule != "contradiction":
             return Verdict.unknown(checked.rule, checked.reason)
-        answer = response.answer
+        return self._judged(ids, kwargs, response.answer)
+
+    def settle(self, query: Query, response: Response, reply: Response) -> Verdict | Ask:
+        """The verdict by the constraints that the judge read off the query, or the question again."""
+        found = read_constraints(query, reply)
+        if isinstance(found, Ask):
+            return found
+        ids, kwargs = found["instruction_id_list"], found["kwargs"]
+        against = contradiction(ids, kwargs)
+        if not ids or against:
+            return Verdict.unknown("no_reference", against or "the judge finds no constraint in the query")
+        return self._judged(ids, kwargs, response.answer, synthesised=dict(found))
+
+    def _judged(self, ids: Sequence[str], kwargs: Sequence[Mapping[str, Any]], answer: str, **detail: Any) -> Verdict:
         rules = [(RULES[name], read_kwargs(RULES[name], given)) for name, given in zip(ids, kwargs, strict=True)]
         reasons = [judge(rule, given, answer) for rule, given in rules]
         failed = [f"{name}: {reason}" for name, reason in zip(ids, reasons, strict=True) if reason is not None]
-        detail: dict[str, Any] = {"strict": [reason is None for reason in reasons]}
+        detail["strict"] = [reason is None for reason in reasons]
         if self.loose:
             kept = [reason is None or holds_loosely(*rule, answer) for rule, reason in zip(rules, reasons, strict=True)]
             detail["loose"], detail["loose_passed"] = kept, sum(kept)
         return Verdict.of(len(ids) - len(failed), len(ids), RULE, "; ".join(failed), **detail)
-
-    def settle(self, query: Query, response: Response, reply: Response) -> Verdict:
-        """No judge is ever asked for what code can check."""
-        return Verdict.unknown(RULE, "no judge was asked")
 
 
 def constraints(query: Query) -> tuple[tuple[str, ...], tuple[Mapping[str, Any], ...]]:

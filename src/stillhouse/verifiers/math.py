@@ -19,7 +19,7 @@ from stillhouse.verifiers.math_shape import Shape
 
 Decision = tuple[str, bool | None, str]
 
-_GROUPS = re.compile(r"\d{1,3}(?:,[1-9]\d{2})+")
+_GROUPS = re.compile(r"(?<!\d)\d{1,3}(?:,[1-9]\d{2})+(?!\d)")
 MODES = ("last", "required")
 CANARY = ((r"\frac{1}{2}", r"\frac{2}{4}", True), (r"x^2-1", "(x-1)(x+1)", True), (r"\sqrt{8}", r"3\sqrt{2}", False))
 
@@ -122,7 +122,7 @@ def _by_convention(left: str, right: str) -> tuple[str, bool | None]:
 
 def _readings(text: str) -> list[Shape]:
     """A text's shape; of digits in groups of three both the number and the list."""
-    texts = [text, text.replace(",", ", ")] if _GROUPS.fullmatch(text) else [text]
+    texts = [text, text.replace(",", ", ")] if _GROUPS.search(text) else [text]
     return [shape for shape in map(read, texts) if shape is not None]
 
 
@@ -131,6 +131,9 @@ def _by_math_verify(left: str, right: str) -> Decision:
         refused = math_guard.refusal(text)
         if refused is not None:
             return "guard", None, refused
+        if "\\ldots" in text:  # Math-Verify drops the dots, and takes what is left for the whole
+            rule = "reference" if text is left else "math_convention_ellipsis"
+            return rule, None if text is left else False, "an ellipsis that cannot be compared"
     try:
         same = math_backend.equal(left, right)
     except math_backend.UnreadableError:

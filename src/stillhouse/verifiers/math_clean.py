@@ -81,6 +81,8 @@ _COMMAND = re.compile(
 _DOT_AFTER = re.compile(r"\\(?:left|right)\s*\.")
 _DOUBLED = re.compile(r"\\\\(?=[a-zA-Z{}%$,;!()\[\]])")  # a formula that was escaped once too often
 _TEXT_BRACE = re.compile(r"\\text\s+\{")
+_PERCENT = re.compile(r"\s*(?:\\text\s?\{\s*(?:percentage|per cent|percent|pct)\s*\}|\b(?:percentage|per cent|percent|pct)\b)")
+_THOUSANDS = re.compile(r"(?<=\d)\s*(?:,\s*\\!\s*|\{\s*,\s*\}\s*)(?=\d)")
 _DOTS = re.compile(r"(?<![a-zA-Z]{2})\s?\.{3,}")
 _BLANKS = re.compile(r"\s+")
 _RUNS = re.compile(r"(?:[⁰¹²³⁴⁵⁶⁷⁸⁹ⁿⁱ⁺⁻]+)|(?:[₀₁₂₃₄₅₆₇₈₉ₙ]+)")
@@ -96,11 +98,15 @@ def clean(text: str) -> str:
     text = text.strip()
     if "..." in text:
         text = _DOTS.sub(r"\\ldots ", text)
+    if "," in text and ("\\!" in text or "{" in text):
+        text = _THOUSANDS.sub(r"{,}", text)
     if "\\" in text or "$" in text or "~" in text:
         if "\\\\" in text and "\\begin" not in text:
             text = _DOUBLED.sub(r"\\", text)
         text = _COMMAND.sub(_replace, text)
-        text = _TEXT_BRACE.sub(r"\\text{", text)
+        text = _TEXT_BRACE.sub(r"\\text{", text).replace("\\text{\\dollar }", "\\dollar ")
+    if "erc" in text or "pct" in text:
+        text = _PERCENT.sub("%", text)
     text = _BLANKS.sub(" ", text.replace("**", "^") if _star_power(text) else text.replace("**", ""))
     before = None
     while before != text:

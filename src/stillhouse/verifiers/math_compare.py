@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from stillhouse.verifiers.math_equal import arithmetic, proportional, value
+from stillhouse.verifiers.math_equation import same_solutions, solved_by
 from stillhouse.verifiers.math_inequality import as_region, matches
 from stillhouse.verifiers.math_lists import all_of, covers, with_dots
 from stillhouse.verifiers.math_number import GuardError
@@ -16,9 +17,11 @@ from stillhouse.verifiers.math_family import families
 from stillhouse.verifiers.math_scalar import Result, scalars
 from stillhouse.verifiers.math_shape import (
     Choice,
+    Clock,
     Dots,
     Either,
     Family,
+    Given,
     Many,
     Matrix,
     Named,
@@ -27,11 +30,12 @@ from stillhouse.verifiers.math_shape import (
     Ratio,
     Region,
     Relation,
+    Residue,
     Scalar,
     Shape,
     Words,
 )
-from stillhouse.verifiers.math_tree import Node, num
+from stillhouse.verifiers.math_tree import Node, num, substitute, symbols
 
 MAX_PAIRS = 10_000
 LOOSE = 0.01  # alternatives of one answer that are further apart contradict each other
@@ -46,8 +50,14 @@ def compare(reference: Shape, answer: Shape) -> Result:
         return _either(reference, answer)
     if isinstance(reference, Choice) or isinstance(answer, Choice):
         return _choice(reference, answer)
+    if isinstance(reference, Clock) or isinstance(answer, Clock):
+        return "math_convention_time", _clocks(reference, answer)
     if isinstance(reference, Words) or isinstance(answer, Words):
         return _words(reference, answer)
+    if isinstance(reference, Given) or isinstance(answer, Given):
+        return _given(reference, answer)
+    if isinstance(reference, Residue) or isinstance(answer, Residue):
+        return "math_convention_residue", _residues(reference, answer)
     if isinstance(reference, Family) or isinstance(answer, Family):
         return "math_convention_family", families(reference, answer)
     if isinstance(reference, Named) or isinstance(answer, Named):
@@ -152,6 +162,52 @@ def _letters(node: Node) -> str | None:
     return None
 
 
+def _clocks(reference: Shape, answer: Shape) -> bool | None:
+    """Times of day; am or pm may be missing. Without either, 3:30 may be a ratio too."""
+    if isinstance(reference, Clock) and isinstance(answer, Clock):
+        if reference.ratio is not None and answer.ratio is not None:
+            return _ratio(reference.ratio, answer.ratio)
+        if reference.half and answer.half:
+            return (reference.half, reference.minutes) == (answer.half, answer.minutes)
+        return reference.minutes % 720 == answer.minutes % 720
+    a = reference.ratio if isinstance(reference, Clock) else reference
+    b = answer.ratio if isinstance(answer, Clock) else answer
+    if a is None or b is None:
+        return False
+    return compare(a, b)[1]
+
+
+def _given(reference: Shape, answer: Shape) -> Result:
+    """A condition on one side only is forgiven; two conditions must agree."""
+    value = compare(
+        reference.value if isinstance(reference, Given) else reference,
+        answer.value if isinstance(answer, Given) else answer,
+    )
+    if value[1] and isinstance(reference, Given) and isinstance(answer, Given):
+        if compare(reference.condition, answer.condition)[1] is False:
+            return "math_convention_condition", False
+    return value
+
+
+def _residues(reference: Shape, answer: Shape) -> bool | None:
+    """Congruent modulo one number; a missing modulus is forgiven."""
+    if isinstance(reference, Residue) and isinstance(answer, Residue):
+        modulus = scalars(reference.modulus, answer.modulus)[1]
+        if not modulus:
+            return modulus
+        difference = Node("add", (reference.value.node, Node("neg", (answer.value.node,))))
+        zero = Scalar(Node("call", (difference, reference.modulus.node), "mod"))
+        return scalars(Scalar(num(0)), zero)[1]
+    a = reference.value if isinstance(reference, Residue) else reference
+    b = answer.value if isinstance(answer, Residue) else answer
+    given = reference if isinstance(reference, Residue) else answer
+    verdict = compare(a, b)[1]
+    if verdict is False and isinstance(given, Residue) and isinstance(a, Scalar) and isinstance(b, Scalar):
+        least = Scalar(Node("call", (given.value.node, given.modulus.node), "mod"))
+        return scalars(least if given is reference else a, b if given is reference else least)[1]
+    return verdict
+
+
 # ---- names, equations, inequalities ----
 def _named(reference: Shape, answer: Shape) -> Result:
     """`x = 5` is 5; two different plain names differ; a name may also be a side of an equation."""
@@ -174,12 +230,17 @@ def _named(reference: Shape, answer: Shape) -> Result:
 
 def _equation_of(named: Named, relation: Relation) -> Result:
     rule = "math_convention_equation"
-    if relation.op != "=" or not isinstance(named.value, Scalar):
-        return rule, False if relation.op != "=" else None
+    if relation.op != "=":
+        return rule, False
     if not named.plain or named.function:
         return rule, None
+    if not isinstance(named.value, Scalar):
+        items = named.value.items if isinstance(named.value, Many) and named.value.kind in ("bare", "set") else ()
+        nodes = [item.node for item in items if isinstance(item, Scalar) and item.plain]
+        whole = bool(items) and len(nodes) == len(items)
+        return rule, solved_by(_difference(relation), named.name, nodes) if whole else None
     left = Node("add", (Node("sym", name=named.name), Node("neg", (named.value.node,))))
-    return rule, proportional(left, _difference(relation), positive=False)
+    return rule, same_solutions(left, _difference(relation))
 
 
 def _difference(relation: Relation) -> Node:
@@ -191,6 +252,8 @@ def _relation(reference: Shape, answer: Shape) -> Result:
     if isinstance(reference, Relation) and isinstance(answer, Relation):
         if reference.op != answer.op:
             return rule, False
+        if reference.op == "=":
+            return rule, same_solutions(_difference(reference), _difference(answer))
         positive = reference.op in ("<", "<=")
         found = proportional(_difference(reference), _difference(answer), positive=positive)
         return rule, found if found else None
@@ -234,6 +297,7 @@ def _parts(shape: Shape) -> Sequence[Scalar] | None:
 
 # ---- lists, sets, tuples, intervals, matrices ----
 def _structure(reference: Shape, answer: Shape) -> Result:
+    reference, answer = _vector(reference), _vector(answer)
     if isinstance(reference, Numbers) or isinstance(answer, Numbers):
         return "math_convention_set", reference == answer
     if isinstance(reference, Matrix) or isinstance(answer, Matrix):
@@ -246,6 +310,22 @@ def _structure(reference: Shape, answer: Shape) -> Result:
     return _lists(left, right)
 
 
+def _vector(shape: Shape) -> Shape:
+    """A sum of multiples of the unit vectors i, j, k as the tuple of its coordinates."""
+    if not isinstance(shape, Scalar) or not shape.plain:
+        return shape
+    names = symbols(shape.node)
+    units = ["unit i", "unit j", "unit k"]
+    if not names or not names <= set(units):
+        return shape
+    size = 3 if "unit k" in names else 2
+    return Many("tuple", tuple(Scalar(substitute(shape.node, _unit_point(units[i]))) for i in range(size)))
+
+
+def _unit_point(name: str) -> dict[str, Node]:
+    return {one: num(1 if one == name else 0) for one in ("unit i", "unit j", "unit k")}
+
+
 def _many(shape: Shape) -> Many | None:
     if isinstance(shape, Many):
         return shape
@@ -256,6 +336,8 @@ def _lists(left: Many, right: Many) -> Result:
     if len(left.items) * len(right.items) > MAX_PAIRS:
         raise GuardError("lists of too many items")
     if any(isinstance(item, Dots) for item in (*left.items, *right.items)):
+        if (left.kind == "sum") != (right.kind == "sum"):
+            return "math_convention_ellipsis", False
         return "math_convention_ellipsis", with_dots(left, right, compare)
     named = _assignments(left, right)
     if named is not None:
@@ -325,14 +407,16 @@ def _rows(shape: Shape, other: Shape) -> Sequence[Sequence[Shape]] | None:
     if isinstance(shape, Many) and shape.kind in ("tuple", "bracket") and isinstance(other, Matrix):
         inner = [_inner_row(item) for item in shape.items]
         if all(inner):
-            return [row for row in inner if row]
+            return [one for one in inner if one]
         if len(other.rows) == 1:
             return [shape.items]
         return [[item] for item in shape.items]
-    row = _inner_row(shape) if isinstance(shape, Region) and isinstance(other, Matrix) else None
-    if row is None:
+    if not isinstance(shape, Region) or not isinstance(other, Matrix):
         return None
-    return [row] if len(other.rows) == 1 else [[cell] for cell in row]
+    pair = _inner_row(shape)
+    if pair is None:
+        return None
+    return [pair] if len(other.rows) == 1 else [[cell] for cell in pair]
 
 
 def _inner_row(shape: Shape) -> Sequence[Shape] | None:

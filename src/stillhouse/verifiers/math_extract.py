@@ -16,6 +16,7 @@ _LINK = re.compile(
     r"(?:,|;|、|，|and|or|和|或|及|与)"
     r"(?:\\[()\[\]]|\\text\s?\{|\\quad|\\[;, ]|and|or|[$*\s}])*"
 )
+_BESIDE = re.compile(r"[ $]*|\\(?:quad|qquad|,|;| )")
 _UNCLOSED_END = re.compile(r"\$|\\\]|\\\)|\n")
 _FORMULA = re.compile(
     r"(?<!\\)\$\$(?P<a>[^$]+)\$\$|\\\[(?P<b>(?:[^\\]|\\[^\]])+)\\\]|(?<!\\)\$(?P<c>(?:[^$\\\n]|\\.)+)\$"
@@ -58,7 +59,7 @@ def last_boxed(text: str) -> str | None:
     contents = [boxes[-1][2]]
     for left, right in zip(reversed(boxes[:-1]), reversed(boxes), strict=False):
         between = text[left[1] : right[0]]
-        if len(between) > 40 or not _LINK.fullmatch(between):
+        if len(between) > 40 or not (_LINK.fullmatch(between) or _BESIDE.fullmatch(between)):
             break
         contents.append(left[2])
     contents.reverse()

@@ -14,6 +14,7 @@ from stillhouse.verifiers.math_token import Token, UnreadableError
 from stillhouse.verifiers.math_tree import Node, num
 
 MAX_DEPTH = 40
+MAX_CELLS = 100
 _CLOSERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "lfloor": "rfloor", "lceil": "rceil", "langle": "rangle"}
 _PREFIX = frozenset(
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth ln log lg exp arsinh arcosh artanh "
@@ -168,7 +169,9 @@ class Parser:
                 self._argument()
                 return Grid(tuple(zip(*base.rows, strict=True)))
             raise UnreadableError("a power of a matrix")
-        return Node("pow", (base, self._exponent()))
+        exponent = self._exponent()
+        chosen = _combination(base, exponent)
+        return Node("pow", (base, exponent)) if chosen is None else chosen
 
     def _exponent(self) -> Node:
         if self.is_op("-"):
@@ -340,8 +343,11 @@ class Parser:
 
     def _accent(self, name: str) -> Node | Grid:
         inner = self._argument()
+        if isinstance(inner, Node) and inner.name in ("i", "j", "k") and name in ("mathbf", "hat", "vec"):
+            return Node("sym", name=f"unit {inner.name}")
         if name == "mathbf":
             return inner
+        name = {"overrightarrow": "vec", "overline": "bar", "widehat": "hat"}.get(name, name)
         if isinstance(inner, Node) and inner.op == "sym":
             return Node("sym", name=f"{name} {inner.name}")
         if isinstance(inner, Node) and inner.op == "mul" and all(part.op == "sym" for part in inner.args):
@@ -447,7 +453,8 @@ _SIGNS = {
 
 def plain_product(word: str) -> bool:
     """Whether letters without a sign between them may be a product of variables rather than a word."""
-    return word.isascii() and len(word) <= 4 and word.lower() not in _ENGLISH
+    name_like = len(word) > 2 and word[0].isupper() and word[1:].islower()
+    return word.isascii() and len(word) <= 4 and not name_like and word.lower() not in _ENGLISH
 
 
 _ENGLISH = frozenset(
@@ -491,7 +498,15 @@ def _added(terms: list[Node | Grid]) -> Node | Grid:
 
 def _multiplied(left: Node | Grid, right: Node | Grid) -> Node | Grid:
     if isinstance(left, Grid) and isinstance(right, Grid):
-        raise UnreadableError("a product of matrices")
+        if len(left.rows[0]) != len(right.rows) or len(left.rows) * len(right.rows) > MAX_CELLS:
+            raise UnreadableError("a product of unlike matrices")
+        columns = list(zip(*right.rows, strict=True))
+        return Grid(
+            tuple(
+                tuple(Node("add", tuple(Node("mul", pair) for pair in zip(row, column, strict=True))) for column in columns)
+                for row in left.rows
+            )
+        )
     if isinstance(left, Grid) or isinstance(right, Grid):
         grid, scale = (left, right) if isinstance(left, Grid) else (right, left)
         assert isinstance(grid, Grid)  # noqa: S101  for the type checker
@@ -521,6 +536,16 @@ def _mixed(whole: Node, top: Node, bottom: Node) -> Node:
 
 def _proper(top: Token, bottom: Token) -> bool:
     return top.text.isdigit() and bottom.text.isdigit() and int(top.text) < int(bottom.text)
+
+
+def _combination(base: Node, exponent: Node) -> Node | None:
+    """C_5^2 and A_5^3 with numbers: how many combinations and arrangements there are."""
+    letter, _, below = base.name.partition("_")
+    if base.op != "sym" or letter not in ("C", "A", "P") or not below.isdigit() or exponent.op != "num":
+        return None
+    n = num(int(below))
+    chosen = Node("call", (n, exponent), "binom")
+    return chosen if letter == "C" else Node("mul", (chosen, Node("call", (exponent,), "factorial")))
 
 
 def _is_minus_one(node: Node) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from stillhouse.verifiers import math_units, math_words
+from stillhouse.verifiers.math_lists import progression
 from stillhouse.verifiers.math_number import GuardError
 from stillhouse.verifiers.math_parse import Grid, Parser
 from stillhouse.verifiers.math_region import chain_region, intersect, of_relation, pieces_of_set, union
@@ -19,7 +20,9 @@ from stillhouse.verifiers.math_shape import (
     Choice,
     Dots,
     Either,
+    Clock,
     Family,
+    Given,
     Many,
     Matrix,
     Named,
@@ -28,6 +31,7 @@ from stillhouse.verifiers.math_shape import (
     Ratio,
     Region,
     Relation,
+    Residue,
     Scalar,
     Shape,
     Words,
@@ -37,6 +41,7 @@ from stillhouse.verifiers.math_tree import Node, num, signs, symbols
 
 MAX_TEXT = 6_000
 MAX_NESTING = 40
+MAX_POWER_OF_TEN = 400
 _LETTER_UNITS = frozenset("mgshLNJWVKtl")
 _OPENERS = {"(": 1, "[": 1, "{": 1, "\\{": 1, "langle": 1, "lfloor": 1, "lceil": 1}
 _CLOSERS = {")": 1, "]": 1, "}": 1, "\\}": 1, "rangle": 1, "rfloor": 1, "rceil": 1}
@@ -52,6 +57,13 @@ _PARAMETER = re.compile(
     r"(?:\\in\s*(?:\\mathbb\s*\{?\s*[ZN]\s*\}?(?:\^?[+*_]?)|Z|\\text\s?\{\s*(?:Z|integers?)\s*\})|"
     r"(?:\\text\s?\{)?\s*(?:is )?(?:an |any )?integers?\s*\}?)\s*\)?$"
 )
+_FOR_ALL = re.compile(r"[,;]?\s*\(?\s*(?:\\text\s?\{\s*)?\b(?:for|where|with)\s+(?:all|any|every|each|some)\b.*$", re.DOTALL)
+_MODULUS = re.compile(
+    r"\s*\(?\s*(?:\\pmod|\\bmod|\\mod|\\text\s?\{\s*\(?\s*mod\s*\}|mod\b)\s*\{?\s*(?P<modulus>[^{}()]+?)\s*\}?\s*\)?$"
+)
+_CLOCK = re.compile(
+    r"(?P<hour>\d{1,2})\s?:\s?(?P<minute>[0-5]\d)\s*(?:\\text\s?\{\s*)?(?P<half>[ap]\.?\s?m\.?)?\s*\}?", re.IGNORECASE
+)
 _BEHIND = re.compile(r"\s*\((?:\\text\s?\{\s*)?\s*(?:or|=|\\approx|approximately|about)\s*(?:\})?([^()]*)\)\s*$")
 
 
@@ -60,8 +72,14 @@ def read(text: str) -> Shape | None:
     if len(text) > MAX_TEXT:
         raise GuardError(f"an answer of {len(text)} signs")
     text = math_words.without_lead(text)
+    if text.startswith("\\approx"):
+        text = text[len("\\approx") :].strip()
     if not text:
         return None
+    if ":" in text:
+        clock = _clock(text)
+        if clock is not None:
+            return clock
     letter = math_words.letter(text)
     if letter is not None:
         return Choice(letter[0], read(letter[1]) if letter[1] else None)
@@ -69,6 +87,10 @@ def read(text: str) -> Shape | None:
     if parameter is not None and text[: parameter.start()].strip():
         inside = read(text[: parameter.start()].strip(" ,;"))
         return None if inside is None else Family(parameter["name"], inside)
+    text = _FOR_ALL.sub("", text) or text
+    modulus = _MODULUS.search(text)
+    if modulus is not None:
+        return _residue(text[: modulus.start()], modulus["modulus"])
     either = _alternatives(text)
     if either is not None:
         return either
@@ -78,6 +100,30 @@ def read(text: str) -> Shape | None:
         return _in_words(text)
     except RecursionError as error:
         raise GuardError("a formula nested too deep") from error
+
+
+def _clock(text: str) -> Clock | None:
+    """9:30, 9:30 p.m.; minutes such as 05 make it a time of day for certain."""
+    match = _CLOCK.fullmatch(text)
+    if match is None or int(match["hour"]) > 24:
+        return None
+    hour, minute, half = int(match["hour"]), int(match["minute"]), (match["half"] or "")[:1].lower()
+    certain = bool(half) or match["minute"][0] == "0" or not hour
+    ratio = None if certain else Ratio((Scalar(num(hour)), Scalar(num(minute))))
+    return Clock((hour % 12 if half else hour) * 60 + minute, half, ratio)
+
+
+def _residue(text: str, modulus: str) -> Shape | None:
+    """x = 3 (mod 7)."""
+    text = text.replace("\\equiv", "=")
+    value, divisor = read(text), read(modulus)
+    if isinstance(value, Named):
+        value = value.value
+    if isinstance(value, Relation):
+        value = Scalar(value.right)
+    if not isinstance(value, Scalar) or not isinstance(divisor, Scalar):
+        return None
+    return Residue(value, divisor)
 
 
 def _in_words(text: str) -> Shape | None:
@@ -122,6 +168,9 @@ def _statement(all_tokens: list[Token], depth: int) -> Shape:
     if depth > MAX_NESTING:
         raise GuardError("a formula nested too deep")
     body = all_tokens[:-1] if all_tokens and all_tokens[-1].kind == "end" else all_tokens
+    groups = _systems(body, depth)
+    if groups is not None:
+        return groups
     clauses, links = _split(body, {",", ";", "and", "or", "\\\\", "land", "lor"})
     if len(clauses) == 1:
         return _clause(clauses[0], depth)
@@ -130,22 +179,49 @@ def _statement(all_tokens: list[Token], depth: int) -> Shape:
         return shapes[0]
     parameter = shapes[-1]
     if isinstance(parameter, Named) and isinstance(parameter.value, Numbers):
-        rest = shapes[0] if len(shapes) == 2 else _listed(shapes[:-1], links)
-        return Family(parameter.name, rest)
+        return Family(parameter.name, shapes[0] if len(shapes) == 2 else _listed(shapes[:-1], links))
+    if isinstance(shapes[0], Scalar | Named) and all(isinstance(shape, Region | Relation) for shape in shapes[1:]):
+        if not isinstance(shapes[0], Named) or not isinstance(shapes[0].value, Region):
+            return Given(shapes[0], shapes[1] if len(shapes) == 2 else _listed(shapes[1:], links[1:]))
     return _listed(shapes, links)
+
+
+def _systems(body: list[Token], depth: int) -> Many | None:
+    """`x=1, y=2 or x=3, y=4`: several solutions of several unknowns, each a list of its own."""
+    for marks in ({"or", "lor"}, {";"}, {"\\\\"}):
+        parts, _ = _split(body, marks)
+        if len(parts) < 2:
+            continue
+        inner = [_split(_trimmed(part), {",", "and", "land"})[0] for part in parts]
+        if all(len(clauses) > 1 for clauses in inner):
+            systems = [_statement(_trimmed(part), depth + 1) for part in parts]
+            if all(isinstance(s, Many) and s.kind == "bare" and _unknowns(s) for s in systems):
+                return Many("bare", tuple(systems))
+    return None
+
+
+def _trimmed(part: list[Token]) -> list[Token]:
+    while part and part[-1].text == ",":
+        part = part[:-1]
+    return part
+
+
+def _unknowns(system: Many) -> bool:
+    names = [item.name for item in system.items if isinstance(item, Named)]
+    return len(names) == len(system.items) == len(set(names))
 
 
 def _listed(shapes: list[Shape], links: list[str]) -> Shape:
     """Several clauses: regions are joined or cut, everything else is a bare list."""
-    if all(isinstance(shape, Region) for shape in shapes):
-        regions = [shape for shape in shapes if isinstance(shape, Region)]
+    regions = [shape for shape in shapes if isinstance(shape, Region)]
+    if len(regions) == len(shapes) and len({region.variable for region in regions}) == 1:
         if any(link in ("or", "lor") for link in links):
             return union(regions)
         cut = intersect(regions)
         return union(regions) if cut is None or not cut.pieces else cut
     flat: list[Shape] = []
     for shape in shapes:
-        flat.extend(shape.items if isinstance(shape, Many) and shape.kind == "bare" else (shape,))
+        flat.extend(shape.items if isinstance(shape, Many) and shape.kind == "bare" and not _unknowns(shape) else (shape,))
     return Many("bare", tuple(flat))
 
 
@@ -153,7 +229,7 @@ def _clause(body: list[Token], depth: int) -> Shape:
     """One clause: a chain of sides with relations between them, a ratio, or a single side."""
     if not body:
         raise UnreadableError("nothing between two commas")
-    if len(body) == 1 and body[0].kind == "cmd" and body[0].text == "ldots":
+    if _is_dots(body):
         return Dots()
     sides, signs_between = _split(body, set(_COMPARE))
     if len(sides) > 1:
@@ -257,6 +333,8 @@ def _name_of(side: list[Token]) -> tuple[str, bool] | None:
     rest = side[parser.at :]
     while rest and rest[0].text == "'":
         rest = rest[1:]
+    if "".join(token.text for token in rest[:5]) == "^{-1}":
+        made, rest = Node("sym", name=made.name + "^-1"), rest[5:]
     if not rest:
         return made.name, False
     if rest[0].text == "(" and rest[-1].text == ")" and not any(t.kind == "op" and t.text in "+-*/" for t in rest):
@@ -271,6 +349,10 @@ def _side(body: list[Token], depth: int) -> Shape:
     parts, links = _split(body, {"cup", "cap", "setminus"})
     if len(parts) > 1:
         return _set_algebra(parts, links, depth)
+    if any(_is_dots([token]) for token in body):
+        terms, _ = _split(body, {"+"})
+        if any(map(_is_dots, terms)):
+            return _dotted_sum(terms, depth)
     special = _special(body)
     if special is not None:
         return special
@@ -278,6 +360,23 @@ def _side(body: list[Token], depth: int) -> Shape:
     if wrapped is not None:
         return wrapped
     return _scalar(body, depth)
+
+
+def _is_dots(body: list[Token]) -> bool:
+    return len(body) == 1 and body[0].kind == "cmd" and body[0].text == "ldots"
+
+
+def _dotted_sum(parts: list[list[Token]], depth: int) -> Shape:
+    """`1 + 2 + ... + n`: the sum of an arithmetic progression by its formula, any other as its terms."""
+    if len(parts) < 3 or not all(parts):
+        raise UnreadableError("an ellipsis outside of a list or sum")
+    terms = Many("sum", tuple(_clause(part, depth) for part in parts))
+    found = progression(terms)
+    if found is None or found[2] is None:
+        return terms
+    first, step, last = found[0], found[1], found[2]
+    count = Node("add", (Node("div", (Node("add", (last, Node("neg", (first,)))), step)), num(1)))
+    return Scalar(Node("div", (Node("mul", (count, Node("add", (first, last)))), num(2))))
 
 
 def _special(body: list[Token]) -> Shape | None:
@@ -388,6 +487,9 @@ def _scalar(body: list[Token], depth: int) -> Shape:
     if cut is not None and parser.at == cut:
         product, unit, rest = _as_product(body), math_units.read(_unit_text(rest)), []
     if rest:
+        compound = _compound(made, rest, depth)
+        if compound is not None:
+            return compound
         unit = _unit(rest, parser)
         if unit is None:
             raise UnreadableError(f"what follows is not read: {rest[0].text!r}")
@@ -398,6 +500,19 @@ def _scalar(body: list[Token], depth: int) -> Shape:
     glued = cut is not None and body[cut].glued
     variants = [replace(_one(node, body), unit=unit, product=product, glued=glued) for node in signs(made)]
     return variants[0] if len(variants) == 1 else Many("bare", tuple(variants))
+
+
+def _compound(made: Node | Grid, rest: list[Token], depth: int) -> Scalar | None:
+    """1 hour 30 minutes: a sum of two quantities of one kind; None for anything else."""
+    cut = next((i for i, t in enumerate(rest) if t.kind == "num" and i and rest[i - 1].kind in ("text", "word")), None)
+    if cut is None or not isinstance(made, Node):
+        return None
+    first = math_units.read(" ".join(token.text for token in rest[:cut] if token.text not in (",",)))
+    second = _scalar(rest[cut:], depth)
+    if first is None or not isinstance(second, Scalar) or second.unit is None or not first.alike(second.unit):
+        raise UnreadableError("two quantities side by side")
+    total = Node("add", (Node("mul", (made, num(first.factor))), Node("mul", (second.node, num(second.unit.factor)))))
+    return Scalar(total, unit=math_units.Unit(Fraction(1), first.dimension))
 
 
 def _currency(text: str) -> math_units.Unit | None:
@@ -466,11 +581,27 @@ def _one(node: Node, body: list[Token]) -> Scalar:
     elif inner.op == "neg" and inner.args[0].op == "percent":
         percent, inner = True, Node("neg", (inner.args[0].args[0],))
     number = inner.args[0] if inner.op == "neg" else inner
+    scale = _power_of_ten(number)
+    if scale is not None:
+        number = number.args[0]
     if number.op == "num" and number.name:
         literal = next((t.literal for t in body if t.literal is not None and t.literal.text == number.name), None)
         if literal is not None and literal.digits:
-            return Scalar(inner, literal.digits, literal.ulp, literal.scientific, percent)
+            ulp = literal.ulp * Fraction(10) ** (scale or 0)
+            return Scalar(inner, literal.digits, ulp, literal.scientific or scale is not None, percent)
     return Scalar(inner, percent=percent)
+
+
+def _power_of_ten(node: Node) -> int | None:
+    """Exponent of a decimal times a power of ten; None for anything else."""
+    if node.op != "mul" or len(node.args) != 2 or node.args[1].op != "pow" or node.args[0].op != "num":
+        return None
+    base, exponent = node.args[1].args
+    sign = -1 if exponent.op == "neg" else 1
+    exponent = exponent.args[0] if exponent.op == "neg" else exponent
+    if base.op != "num" or base.number != 10 or exponent.op != "num" or exponent.number.denominator != 1:
+        return None
+    return sign * int(exponent.number) if exponent.number <= MAX_POWER_OF_TEN else None
 
 
 # ---- cutting at the top level ----

@@ -38,9 +38,12 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Many:
-    """bare: `a, b`; set: braces; tuple: round brackets (two in them may be an open interval) or angle brackets."""
+    """bare: `a, b`; set: braces; tuple: round brackets (two in them may be an open interval) or angle brackets.
 
-    kind: Kind["bare", "set", "tuple", "bracket"]
+    bracket: square ones around three or more; sum: terms of a sum with an ellipsis.
+    """
+
+    kind: Kind["bare", "set", "tuple", "bracket", "sum"]
     items: tuple[Shape, ...]
 
 
@@ -134,7 +137,33 @@ class Family:
     value: Shape
 
 
+@dataclass(frozen=True, slots=True)
+class Given:
+    """An expression under a condition: 1/x, x != 0."""
+
+    value: Shape
+    condition: Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Residue:
+    """A number modulo another: x = 3 (mod 7)."""
+
+    value: Scalar
+    modulus: Scalar
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """A time of day as written: minutes since midnight, and am or pm where it was said; ratio: it may be one too."""
+
+    minutes: int
+    half: str
+    ratio: Ratio | None
+
+
 Shape = (
     Scalar | Many | Dots | Region | Numbers | Matrix | Named | Relation | Ratio | Words | Choice | Either | Family
+    | Given | Residue | Clock
 )
 EMPTY = Many("set", ())

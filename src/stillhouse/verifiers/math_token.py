@@ -58,6 +58,7 @@ _FUNCTIONS = frozenset(
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth ln log lg exp sqrt max min gcd lcm "
     "arsinh arcosh artanh arcsinh arccosh arctanh det abs floor ceil cbrt sgn binom".split()
 )
+_CONDITIONS = frozenset({"for", "where", "if", "when", "with", "provided", "such that", "provided that", "as"})
 _NAMES = {
     "pi": "\\pi", "Pi": "\\pi", "infinity": "\\infty", "inf": "\\infty", "infty": "\\infty", "Infinity": "\\infty",
     "theta": "\\theta", "alpha": "\\alpha", "beta": "\\beta", "gamma": "\\gamma", "lambda": "\\lambda", "omega": "\\omega",
@@ -85,8 +86,27 @@ def tokens(text: str) -> list[Token]:
         glued = True
         if len(found) > MAX_TOKENS:
             raise UnreadableError("a formula of too many signs")
+    if any(token.literal is not None and token.literal.grouped for token in found):
+        found = _ungrouped(found)
     found.append(Token("end", ""))
     return found
+
+
+def _ungrouped(found: list[Token]) -> list[Token]:
+    """Inside brackets `12,102` is two numbers; only a group such as 000 or 050 tells one number."""
+    out: list[Token] = []
+    depth = 0
+    for token in found:
+        depth += (token.text in ("(", "[", "\\{")) - (token.text in (")", "]", "\\}"))
+        groups = token.text.split(",")
+        if depth > 0 and token.literal is not None and token.literal.grouped and not any(g[0] == "0" for g in groups[1:]):
+            for index, group in enumerate(groups):
+                if index:
+                    out.append(Token("op", ","))
+                out.append(Token("num", group, not index and token.glued, _number(group)))
+        else:
+            out.append(token)
+    return out
 
 
 def _token(kind: str, match: re.Match[str], glued: bool) -> list[Token]:
@@ -126,6 +146,8 @@ def _word(text: str, glued: bool) -> list[Token]:
     lower = text.lower()
     if lower in ("and", "or"):
         return [Token("op", lower, glued)]
+    if lower in _CONDITIONS:
+        return [Token("op", ",", glued)]
     return [Token("word", text, glued)]
 
 
@@ -134,6 +156,8 @@ def _words(text: str, glued: bool) -> list[Token]:
     bare = text.strip(" ,;").lower()
     if bare in ("and", "or"):
         return [Token("op", bare, False)]
+    if bare in _CONDITIONS:
+        return [Token("op", ",", False)]
     if bare in ("const", "constant"):
         return [Token("sym", "const", glued)]
     if bare == "to":

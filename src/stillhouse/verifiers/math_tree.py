@@ -96,9 +96,10 @@ def _with_sign(node: Node, upper: bool) -> Node:
     return Node(node.op, args, node.name, node.number) if args else node
 
 
-def rename(node: Node, names: Mapping[str, str]) -> Node:
+def substitute(node: Node, values: Mapping[str, Node]) -> Node:
+    """The tree with expressions in the place of symbols."""
     if node.op == "sym":
-        return Node("sym", name=names.get(node.name, node.name))
+        return values.get(node.name, node)
     if not node.args:
         return node
-    return Node(node.op, tuple(rename(arg, names) for arg in node.args), node.name, node.number)
+    return Node(node.op, tuple(substitute(arg, values) for arg in node.args), node.name, node.number)

@@ -113,7 +113,9 @@ _IRREGULAR = {"feet": "foot", "inches": "inch", "men": "man", "women": "woman", 
               "kilometres": "kilometer", "centimetres": "centimeter", "dollars": "dollar", "degrees": "degree",
               "Dollars": "dollar", "°": "degree"}  # fmt: skip
 _POWER_WORDS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu": 3, "平方": 2, "立方": 3}
-_WORD = re.compile(r"[A-Za-zµ°]+|[\u4e00-\u9fff]+|\^\{?-?\d\}?|[/*·]|\d")
+_WORD = re.compile(r"[A-Za-zµ°]+|[\u4e00-\u9fff]+|\^\{?-?\d\}?|[/*·]|(?<=[a-z])[23](?!\d)")
+# a phrase with one of these says more than a unit
+_NO_UNIT = frozenset("is are for all if where when then not than at most least be or and such that which because since with as".split())
 
 
 @lru_cache(maxsize=512)
@@ -125,6 +127,8 @@ def read(text: str) -> Unit | None:
     text = text.strip().strip(".,")
     pieces = _WORD.findall(text)
     if not pieces or "".join(pieces) != re.sub(r"[\s.]", "", text) or len(pieces) > 9:
+        return None
+    if any(piece.lower() in _NO_UNIT for piece in pieces):
         return None
     found: list[tuple[Unit, int]] = []
     sign, pending = 1, 0

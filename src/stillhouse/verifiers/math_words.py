@@ -78,7 +78,7 @@ def without_lead(text: str) -> str:
 def normal(text: str) -> str | None:
     """Words without case, punctuation and articles, one phrase for its synonyms; None for what is more than words."""
     plain = _TEXT_GROUP.sub(r" \1 ", text)
-    if re.search(r"[\\{}^_=<>+*/\d]", plain):
+    if re.search(r"[^\w\s.,;:'\"!?()-]|_", plain) or (re.search(r"\d", plain) and not re.search(r"[^\W\d]{3}", plain)):
         return None
     words = re.sub(r"[^\w\s]", "", plain.lower()).split()
     if not words or len(words) > MAX_WORDS:
