@@ -53,7 +53,7 @@ def candidate(run, name, script, **more) -> Candidate:
 
 def test_right_and_in_form_are_two_things_and_nothing_is_asked_twice(tmp_path):
     formed = {text: f"<think>t</think><answer>\\boxed{{{2 * i}}}</answer>" for i, text in enumerate(SUMS)}
-    loose = {text: f"It is ${2 * i}$." if i else "It is $7$." for i, text in enumerate(SUMS)}
+    loose = {text: f"It is \\boxed{{{2 * i if i else 7}}}." for i, text in enumerate(SUMS)}
     benchmark = Part("stillhouse.benchmarks.held_out:held_out", {"sources": [sums()], "samples": 2})
 
     def go():
