@@ -7,6 +7,7 @@ for free text an Ask for the judge `science`, who gives 0 to 5.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from stillhouse.records import Ask, Query, Response, Verdict
 from stillhouse.verifiers.judged import ask_science, settle_science
@@ -78,7 +79,7 @@ class Choice:
 
 def letters_of(reference: str) -> frozenset[str] | None:
     """The letters of a reference such as `B`, `(B)`, `B. 12`, `A, C`; None for free text."""
-    plain = _MARKUP.sub("", reference).strip().rstrip(".")
+    plain = _MARKUP.sub("", unicodedata.normalize("NFKC", reference)).strip().rstrip(".")
     match = _REFERENCE.fullmatch(plain)
     if match is None or (len(match[1]) > 1 and match[1].isalpha() and not match[1].isupper()):
         return None
@@ -87,6 +88,7 @@ def letters_of(reference: str) -> frozenset[str] | None:
 
 def chosen(answer: str, question: str) -> frozenset[str] | None:
     """The letters that an answer chooses: in its box, behind "the answer is", at the head of a line, or by text."""
+    answer = unicodedata.normalize("NFKC", answer)
     box = last_boxed(answer)
     if box is not None:
         return letters_of(box) or _said(box) or _by_text(box, question)
