@@ -63,6 +63,9 @@ def write_corpus(folder: Path, rows: int, seed: int = 7) -> tuple[Path, Path, di
     exam = texts(1000)
     planted = {"duplicate": 0, "near_duplicate": 0, "benchmark": 0}
     queries, items = folder / f"queries-{rows}", folder / "exam.jsonl"
+    noted = folder / f"planted-{rows}.json"
+    if noted.exists():
+        return queries, items, json.loads(noted.read_text())
     queries.mkdir()
     with items.open("w") as out:
         out.writelines(json.dumps({"query": " ".join(item), "category": "math"}) + "\n" for item in exam)
@@ -87,6 +90,7 @@ def write_corpus(folder: Path, rows: int, seed: int = 7) -> tuple[Path, Path, di
                 lines.append(json.dumps({"id": str(start + i), "query": " ".join(row) + "?"}) + "\n")
             out.writelines(lines)
         former = block[kinds >= 0.081] if start == 0 else former
+    noted.write_text(json.dumps(planted))
     return queries, items, planted
 
 
@@ -199,9 +203,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 30_000, 100_000, 300_000, 1_000_000])
     parser.add_argument("--workers", type=int, nargs="+", default=[2])
     parser.add_argument("--engine", nargs="+", default=["local"])
-    parser.add_argument(
-        "--folder", type=Path, default=None, help="where the corpus is made (default: a temporary folder)"
-    )
+    parser.add_argument("--folder", type=Path, default=None, help="where corpora are made, and stay (default: nowhere)")
     parser.add_argument("--responses", type=int, nargs="+", default=[], help="measure the filter stage instead")
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="scale-"))
@@ -234,7 +236,8 @@ def main() -> None:
                         f"{rows / m['cpu']:11,.0f} {1e6 * m['cpu'] / rows:11.1f} {m['peak_mb']:8,.0f}  {found}",
                         flush=True,
                     )
-            shutil.rmtree(queries)
+            if given.folder is None:
+                shutil.rmtree(queries)
     finally:
         if given.folder is None:
             shutil.rmtree(folder, ignore_errors=True)
