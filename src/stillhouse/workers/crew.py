@@ -78,8 +78,13 @@ class Worker:
     served: int = 0
     ready: bool = False
     retiring: bool = False
+    stuck: bool = False  # its item runs long: it gets nothing more before that ends
     late: Job | None = None  # the job for which it was killed
     gone: bool = False
+
+    @property
+    def able(self) -> bool:
+        return self.ready and not (self.retiring or self.gone or self.stuck) and self.late is None
 
     def running(self) -> tuple[int, float]:
         """Number of the running item and seconds since its start; zeros between items."""
@@ -145,7 +150,7 @@ class Crew:
 
     def hand_out(self) -> None:
         """Give queued jobs to workers that have room, the emptiest first."""
-        able = [w for w in self.workers.values() if w.ready and not w.retiring and not w.gone and w.late is None]
+        able = [worker for worker in self.workers.values() if worker.able]
         touched: set[str] = set()
         while self.queue and able:
             worker = min(able, key=lambda w: (w.load, len(w.pending)))
@@ -219,6 +224,7 @@ class Crew:
 
     def _finish(self, worker: Worker, number: int, status: str, value: Any, seconds: float) -> None:
         job = worker.pending.pop(number)
+        worker.stuck = False
         kind = (job.part, job.method)
         known = self.seconds.get(kind)
         sample = min(seconds, 0.1)  # one slow item must not make all others travel alone for long
@@ -256,7 +262,8 @@ class Crew:
             if seconds > job.deadline:
                 worker.late = job
                 self.nursery.kill(worker.id)
-            elif seconds > STUCK_SECONDS and len(worker.pending) > 1:
+            elif seconds > STUCK_SECONDS:
+                worker.stuck = True
                 self._double(worker, job)
         self.hand_out()
 
