@@ -93,6 +93,27 @@ def test_go_on_ends_the_job(sandbox: Sandbox) -> None:
     assert sandbox.python("print(2)", [Case()])[0].stdout == b"2\n"
 
 
+def test_many_cases_go_through_several_jails_in_order(best: Sandbox) -> None:
+    seen: list[bytes] = []
+    cases = [Case(b"%d" % number) for number in range(150)]
+    results = best.python("print(input())", cases, go_on=lambda ran: not seen.append(ran.stdout))
+    assert [int(ran.stdout) for ran in results] == list(range(150)) and len(seen) == 150
+
+
+def test_after_a_fault_only_the_rest_is_run_again(best: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, faults, seen = outcome.read, [1], []
+
+    def once(told: Mapping[str, Any], blob: bytes, case: Case, limits: Limits) -> Ran:
+        if case.stdin == b"2" and faults:
+            faults.clear()
+            raise ValueError("nonsense")
+        return read(told, blob, case, limits)
+
+    monkeypatch.setattr(outcome, "read", once)
+    results = best.python("print(input())", [Case(b"%d" % n) for n in range(4)], go_on=lambda ran: not seen.append(ran))
+    assert [ran.stdout for ran in results] == [b"0\n", b"1\n", b"2\n", b"3\n"] and seen == results
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
 def test_cpp_is_compiled_once_and_runs_each_case(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
     source = '#include <cstdio>\nint main() { int n; scanf("%d", &n); printf("%d\\n", n * n); }'
