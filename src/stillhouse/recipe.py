@@ -485,3 +485,10 @@ def source_facts(recipe: Recipe) -> list[dict[str, str]]:
 
 def store_folder(recipe: Recipe, folder: Path) -> Path | None:
     return (folder / recipe.store).absolute() if recipe.store else None
+
+
+def mappings() -> list[dict[str, str]]:
+    """The published corpora that have a ready mapping."""
+    from stillhouse.sources.mappings import catalogue
+
+    return catalogue()
