@@ -7,6 +7,7 @@ import pytest
 from stillhouse.recipe import frozen, parse_recipe, parts, refuse_unverifiable
 from stillhouse.records import UserMistake
 
+# ruff: noqa: E501  a recipe as people write it
 GOOD = """\
 name: pilot
 queries:

@@ -183,6 +183,7 @@ def _no_measure(pairs: Sequence[Row], teachers: Sequence[str]) -> str:
     longer, shorter = (row["a"], row["b"]) if row["outcome"] == "a" else (row["b"], row["a"])
     more = (row["ratio"] if row["outcome"] == "a" else 1 / row["ratio"]) - 1
     return (
-        f"Over {row['n']:,} shared queries the answers of {longer} are {100 * more:.0f} % longer than those of {shorter}; "
+        f"Over {row['n']:,} shared queries the answers of {longer} are {100 * more:.0f} % longer than those of "
+        f"{shorter}; "
         f"yield and cost are not known, as these datasets hold only what was accepted; {UNTIL}."
     )
