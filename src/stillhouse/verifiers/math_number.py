@@ -293,6 +293,7 @@ def _sign(_: Arithmetic, args: list[Value]) -> Value:
 
 
 _RATIONAL: dict[str, Callable[[Arithmetic, list[Value]], Value]] = {
+    "based": lambda _, v: v[0],
     "abs": _abs, "floor": _floor, "ceil": _ceil, "gcd": _fold(math.gcd), "lcm": _fold(math.lcm), "max": _extreme(max),
     "min": _extreme(min), "mod": _modulo, "sgn": _sign, "factorial": lambda a, v: a.factorial(v[0]),
     "binom": lambda a, v: a.binomial(v[0], v[1]), "root": lambda a, v: a.root(v[0], v[1]),
