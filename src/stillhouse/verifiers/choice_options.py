@@ -11,7 +11,7 @@ import re
 MAX_TEXT = 8_000
 _WRAPPED = re.compile(r"\\(?:text|textbf|mathrm|mathbf|textrm|rm|bf)\s*\{?\s*(\(?[A-J]\s*[).:]\)?)\s*\}?")
 _SPACES = re.compile(r"\\(?:qquad|quad|hspace\{[^}]*\}|newline|,|;|:|!| )|~|\\\\")
-_MARK = re.compile(r"(?:^|(?<=[\s$,;：:，、（]))(?:\(([A-J])\)|\[([A-J])\]|([A-J])[.):：、．])\s*", re.MULTILINE)
+_MARK = re.compile(r"(?:^|(?<=[\s$,;：:，、（？?。！]))(?:\(([A-J])\)|\[([A-J])\]|([A-J])[.):：、．])\s*", re.MULTILINE)
 
 
 def options(question: str) -> dict[str, str]:

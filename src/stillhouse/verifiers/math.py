@@ -131,6 +131,8 @@ def decide(reference: str, answer: str) -> Decision:
         return "guard", None, str(error)
     except RecursionError:
         return "guard", None, "a formula nested too deep"
+    except Exception as error:  # noqa: BLE001  a fault of our own reading leaves the pair unknown, and says so
+        return "error", None, f"{type(error).__name__}: {error}"[:300]
     if same is not None:
         return rule, same, "equal" if same else "different"
     return _by_math_verify(left, right)

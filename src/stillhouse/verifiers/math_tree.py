@@ -80,6 +80,8 @@ def evaluate(node: Node, arithmetic: Arithmetic, point: Mapping[str, Value]) -> 
             raise UndefinedError(f"no value of {node.name}")
         return point[node.name]
     if op == "const":
+        if node.name == "i" and arithmetic.real:
+            raise UndefinedError("not real")
         return arithmetic.pi if node.name == "pi" else arithmetic.e if node.name == "e" else arithmetic.i
     if op in ("sum", "prod"):
         return _series(node, arithmetic, point)
