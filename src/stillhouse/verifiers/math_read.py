@@ -134,7 +134,7 @@ def _in_words(text: str) -> Shape | None:
 
 
 def _alternatives(text: str) -> Either | None:
-    """ "X, or equivalently Y" and "X = about Y" as alternatives; None where there are none, or one cannot be read."""
+    """ "X, or equivalently Y" and "X = about Y" as alternatives, as far as they can be read; None without any."""
     behind = _BEHIND.search(text)
     if behind is not None and text[: behind.start()].strip():
         pieces, loose = [text[: behind.start()], behind[1]], True
@@ -150,4 +150,4 @@ def _alternatives(text: str) -> Either | None:
     found = tuple(piece for piece in read_pieces if piece is not None)
     if loose and len(found) == 2 and isinstance(found[0], Scalar) and found[0].node.op == "sym":
         return Either(found[1:], loose)  # x is about 3: only the number counts
-    return Either(found, loose) if len(found) == len(pieces) else None
+    return Either(found, loose) if found else None

@@ -147,7 +147,7 @@ def read(text: str) -> Unit | None:
 
     None where the phrase is no unit: too long, or holding other signs.
     """
-    text = text.strip().strip(".,")
+    text = re.sub(r"(?<=[a-z]{3})\s?-\s?(?=[a-z]{3})", " ", text.strip().strip(".,"))
     pieces = _WORD.findall(text)
     if not pieces or "".join(pieces) != re.sub(r"[\s.]", "", text) or len(pieces) > 9:
         return None
