@@ -266,7 +266,7 @@ class Loop:
 
     async def _feed(self, seat: Seat) -> None:
         """Start pairs in the order of their keys, as many at a time as keep the endpoint and the verifiers busy."""
-        room = asyncio.Semaphore(2 * seat.spec.max_in_flight + 64)
+        room = asyncio.Semaphore(seat.spec.max_in_flight + seat.spec.max_in_flight // 4 + 32)
         open_pairs = np.flatnonzero(seat.pairs.states() == WAITING)
         if self.wanted is not None:
             open_pairs = np.intersect1d(open_pairs, self.wanted, assume_unique=True)

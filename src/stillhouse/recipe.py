@@ -240,9 +240,11 @@ def _source(entry: QueriesSettings, folder: Path) -> Part:
         return Part(entry.part, entry.settings)
     if entry.path is not None:
         if entry.mapping is not None:
-            return Part("stillhouse.sources.mappings:Mapped", own | {"mapping": entry.mapping, "path": entry.path})
+            place = {"mapping": entry.mapping, "path": _path(entry.path, folder)}
+            return Part("stillhouse.sources.mappings:Mapped", own | place | entry.settings)
         settings = own | {"path": _path(entry.path, folder), "terms": entry.terms}
-        return Part("stillhouse.sources.files:Files", settings | ({"columns": entry.columns} if entry.columns else {}))
+        columns = {"columns": entry.columns} if entry.columns else {}
+        return Part("stillhouse.sources.files:Files", settings | columns | entry.settings)
     if entry.champ:
         return Part("stillhouse.sources.champ:Champ", entry.settings)
     if entry.demo:
@@ -253,7 +255,8 @@ def _source(entry: QueriesSettings, folder: Path) -> Part:
     if entry.hub is not None:
         hub = own | {"name": entry.hub, "split": entry.split, "columns": entry.columns, "terms": entry.terms}
         return Part("stillhouse.sources.hub:Hub", {k: v for k, v in hub.items() if v is not None} | entry.settings)
-    return Part("stillhouse.sources.mappings:Mapped", own | {"mapping": entry.mapping})
+    split = {"split": entry.split} if entry.split else {}
+    return Part("stillhouse.sources.mappings:Mapped", own | split | {"mapping": entry.mapping} | entry.settings)
 
 
 def _avoid(entry: AvoidSettings | str, folder: Path) -> tuple[str, Part]:
@@ -300,7 +303,7 @@ def usual_verifiers(judges: Collection[str] = ()) -> dict[str, Part]:
         "math": Part("stillhouse.verifiers.math:Math", {"judge": "math" in judges}),
         "code": Part("stillhouse.verifiers.code:Code"),
         "science": Part("stillhouse.verifiers.choice:Choice", {"judge": "science" in judges}),
-        "if": Part("stillhouse.verifiers.ifeval:IFEval"),
+        "if": Part("stillhouse.verifiers.ifeval:IFEval", {"judge": "constraints" in judges}),
     }
     if "reward" in judges:
         usual |= {c: Part("stillhouse.verifiers.judged:Reward") for c in ("multiturn", "other")}
@@ -334,7 +337,7 @@ def _response_filters(recipe: Recipe) -> list[Part]:
 def tokenizer(name: str) -> Part | None:
     """What counts tokens: `embedded`, a folder or hub name of a tokenizer, or an import path."""
     if name == "embedded":
-        return Part("stillhouse.teachers.embedded_tokens:EmbeddedTokens")
+        return Part("stillhouse.teachers.embedded_tokens:Tokenizer")
     if ":" in name:
         return Part(name)
     return Part("stillhouse.students.tokenizer:Tokenizer", {"name": name})
@@ -404,7 +407,7 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
         part = Part("stillhouse.teachers.recorded:Recorded", keep | entry.settings)
     elif entry.profile == "champ":
         keep = {"name": entry.name, "model": entry.model} | ({"setting": entry.setting} if entry.setting else {})
-        part = Part("stillhouse.teachers.recorded:Champ", keep | entry.settings)
+        part = Part("stillhouse.teachers.champ:champ", keep | entry.settings)
     else:
         part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": entry.profile, "max_tokens": limit})
     spec = _spec(entry.name, entry, part, profile, limit)

@@ -437,8 +437,8 @@ class Verifier(Protocol):
 
     def __call__(self, query: Query, response: Response) -> Verdict | Ask: ...
 
-    def settle(self, query: Query, response: Response, reply: Response) -> Verdict:
-        """The verdict once the judge has replied to this verifier's Ask."""
+    def settle(self, query: Query, response: Response, reply: Response) -> Verdict | Ask:
+        """The verdict once the judge has replied to this verifier's Ask; another Ask where it could not be read, once."""
         ...
 
 

@@ -154,6 +154,16 @@ def test_a_stamp_outlives_a_move_of_the_run_and_a_torn_one_is_none(tmp_path: Pat
         assert run.fresh("curate", run.fingerprint([run.queries])) is None
 
 
+def test_files_that_a_killed_process_left_half_made_are_swept(tmp_path: Path) -> None:
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    for name in (f".a.parquet.{ended.pid}.0a1b.tmp", f".b.parquet.{os.getpid()}.0a1b.tmp", ".c.tmp", "d.tmp"):
+        (tmp_path / "run" / "1-queries").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / "1-queries" / name).write_text("half")
+    with Run(tmp_path / "run") as run:
+        assert sorted(p.name[:3] for p in run.queries.iterdir()) == [".b.", ".c.", "d.t"]
+
+
 def test_a_shared_store_is_remembered_by_the_folder(tmp_path: Path) -> None:
     with Run(tmp_path / "run") as run:
         assert (run.journal, run.journals) == (run.responses, (run.responses,))

@@ -30,7 +30,7 @@ from stillhouse.stages.compare_datasets import (
     read_datasets,
     write_samples,
 )
-from stillhouse.stages.compare_pairs import exploratory, margins, primary
+from stillhouse.stages.compare_pairs import Effort, exploratory, margins, primary
 from stillhouse.stages.compare_population import Population
 from stillhouse.stages.compare_reading import open_run, read_run
 from stillhouse.stages.compare_sections import section
@@ -151,7 +151,7 @@ def describe(
         whole |= {"accepted_rules": side.rules, "dropped_rules": side.dropped, "finish_reasons": side.finish}
         whole["facts"] = facts_of(spec)
         sections[spec.name] = whole
-    pairs = primary(population, allowed, seed)
+    pairs = primary(population, allowed, Effort(seed))
     measure = compare_decision.choose_measure(sections, decide_by, students=False)
     decision = compare_decision.decide(sections, pairs, measure)
     return {
@@ -159,7 +159,7 @@ def describe(
         "parallel": int(population.parallel.sum()),
         "pairs": pairs,
         "decision": decision,
-        "exploratory": exploratory(population, allowed, seed),
+        "exploratory": exploratory(population, allowed, Effort(seed, resamples=1000, permutations=1999)),
         "queries": population.size,
         "categories": {
             name: int((population.category == code).sum()) for code, name in enumerate(population.categories)

@@ -67,7 +67,7 @@ def decide(
 
 NOUN = {
     "verified_yield": "verified yield",
-    "cost_per_verified": "cost per verified row",
+    "cost_per_verified": "dollars per verified row",
     "pass_at_1": "pass@1",
     "student_mean": "students' mean score",
     "length_parallel": "mean length",
@@ -97,10 +97,10 @@ def _ahead(
         return f"{leader} verifies {more} more rows per dollar than {who} (95 % interval {low} to {high})"
     gap, low, high = _points(row, sign)
     if measure == "student_mean" and basis == "students":
-        head = f"Distil from {leader}: its student scores {at[leader]:.1%} on average"
+        head = f"Distil from {leader}: its student scores {100 * at[leader]:.1f} % on average"
         return f"{head}, {gap} points more than that of {who} (95 % interval {low} to {high})"
     verb = "verifies" if measure == "verified_yield" else "passes at the first attempt"
-    text = f"{leader} {verb} {at[leader]:.1%} of its queries, {gap} points more than {who}"
+    text = f"{leader} {verb} {100 * at[leader]:.1f} % of its queries, {gap} points more than {who}"
     return f"{text} (95 % interval {low} to {high})"
 
 
@@ -116,7 +116,7 @@ def _more_per_dollar(row: Row, sign: int) -> tuple[str, str, str]:
         if cost_ratio is None or cost_ratio <= 0:
             return "any"
         gain = (1 / cost_ratio if sign == 1 else cost_ratio) - 1
-        return f"{gain:.0%}" if abs(gain) < 10 else f"{gain + 1:.0f}-fold"
+        return f"{100 * gain:.0f} %" if abs(gain) < 10 else f"{gain + 1:.0f}-fold"
 
     ends = (row["ratio_high"], row["ratio_low"]) if sign == 1 else (row["ratio_low"], row["ratio_high"])
     return share(row["ratio"]), share(ends[0]), share(ends[1])
@@ -150,9 +150,14 @@ def _cannot_tell(
 
 def _figures(names: Sequence[str], measure: str, at: Mapping[str, float]) -> str:
     def one(value: float) -> str:
-        return f"${value:.4g}" if measure == "cost_per_verified" else f"{value:.1%}"
+        return _dollars(1000 * value) if measure == "cost_per_verified" else f"{100 * value:.1f} %"
 
-    return ", ".join(f"{name} {one(at[name])}" for name in names)
+    told = ", ".join(f"{name} {one(at[name])}" for name in names)
+    return f"{told} per 1,000" if measure == "cost_per_verified" else told
+
+
+def _dollars(value: float) -> str:
+    return f"${value:,.2f}" if value >= 0.1 else f"${value:.2g}"
 
 
 def _names(names: Sequence[str], word: str = "and") -> str:
@@ -178,6 +183,6 @@ def _no_measure(pairs: Sequence[Row], teachers: Sequence[str]) -> str:
     longer, shorter = (row["a"], row["b"]) if row["outcome"] == "a" else (row["b"], row["a"])
     more = (row["ratio"] if row["outcome"] == "a" else 1 / row["ratio"]) - 1
     return (
-        f"Over {row['n']:,} shared queries the answers of {longer} are {more:.0%} longer than those of {shorter}; "
+        f"Over {row['n']:,} shared queries the answers of {longer} are {100 * more:.0f} % longer than those of {shorter}; "
         f"yield and cost are not known, as these datasets hold only what was accepted; {UNTIL}."
     )

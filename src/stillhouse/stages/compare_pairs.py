@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from stillhouse.stages.compare_population import Bools, Floats, Population, Side
 from stillhouse.stages.compare_sections import money
-from stillhouse.stats import families, means, rates
+from stillhouse.stats import families, means, rates, ratios
 
 MEASURES = ("pass_at_1", "verified_yield", "length", "cost_per_verified")
 UNITS = {
@@ -30,6 +31,15 @@ DEFAULT_MARGIN = {"rate": 0.02, "relative": 0.05}
 Row = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Effort:
+    """What one comparison may cost; None: by the number of queries (stats.means)."""
+
+    seed: int
+    resamples: int | None = None
+    permutations: int | None = None
+
+
 def margins(given: float | Mapping[str, float] | None) -> dict[str, float]:
     """The margins of `equal` as shares, from `rate` in points and `relative` (lengths, costs) in percent.
 
@@ -41,7 +51,7 @@ def margins(given: float | Mapping[str, float] | None) -> dict[str, float]:
     return DEFAULT_MARGIN | {name: float(value) / 100 for name, value in named.items()}
 
 
-def primary(population: Population, margin: Mapping[str, float], seed: int) -> list[Row]:
+def primary(population: Population, margin: Mapping[str, float], effort: Effort) -> list[Row]:
     """Teacher pairs x measures over all queries, with Holm's correction over those that could be tested."""
     everything = np.ones(population.size, np.bool_)
     measures = ("length_parallel",) if population.selected else MEASURES
@@ -49,12 +59,12 @@ def primary(population: Population, margin: Mapping[str, float], seed: int) -> l
         row
         for a, b in combinations(population.sides, 2)
         for measure in measures
-        if (row := compare_one(population, a, b, measure, everything, margin, seed)) is not None
+        if (row := compare_one(population, a, b, measure, everything, margin, effort)) is not None
     ]
     return finish(rows, "primary")
 
 
-def exploratory(population: Population, margin: Mapping[str, float], seed: int) -> list[Row]:
+def exploratory(population: Population, margin: Mapping[str, float], effort: Effort) -> list[Row]:
     """What was not fixed beforehand: the kept replies of the parallel set, perplexity, and each category."""
     everything = np.ones(population.size, np.bool_)
     overall = ("perplexity",) if population.selected else ("length_parallel", "perplexity")
@@ -62,13 +72,13 @@ def exploratory(population: Population, margin: Mapping[str, float], seed: int) 
     rows: list[Row] = []
     for a, b in combinations(population.sides, 2):
         for measure in overall:
-            rows += _some(compare_one(population, a, b, measure, everything, margin, seed))
+            rows += _some(compare_one(population, a, b, measure, everything, margin, effort))
         if len(population.categories) < 2:
             continue
         for code, name in enumerate(population.categories):
             mask = population.category == code
             for measure in within:
-                row = compare_one(population, a, b, measure, mask, margin, seed)
+                row = compare_one(population, a, b, measure, mask, margin, effort)
                 rows += _some(row and row | {"category": name})
     return finish(rows, "exploratory")
 
@@ -94,7 +104,7 @@ def finish(rows: list[Row], family: str) -> list[Row]:
 
 
 def compare_one(
-    population: Population, a: str, b: str, measure: str, within: Bools, margin: Mapping[str, float], seed: int
+    population: Population, a: str, b: str, measure: str, within: Bools, margin: Mapping[str, float], effort: Effort
 ) -> Row | None:
     """One row without its family's figures; None where the measure does not exist for both teachers."""
     left, right = population.sides[a], population.sides[b]
@@ -106,7 +116,7 @@ def compare_one(
         won = left.in_state("verified"), right.in_state("verified")
         row = _rates(*won, both & left.decided & right.decided, margin)
     elif measure == "cost_per_verified":
-        row = _costs(left, right, both, margin, seed)
+        row = _costs(left, right, both, margin, effort)
     else:
         x, y = {
             "length": (left.first_tokens, right.first_tokens),
@@ -114,7 +124,7 @@ def compare_one(
             "perplexity": (left.perplexity, right.perplexity),
         }[measure]
         scope = both & population.parallel if measure != "length" else both
-        row = _lengths(x, y, scope & ~np.isnan(x) & ~np.isnan(y), margin, seed)
+        row = _lengths(x, y, scope & ~np.isnan(x) & ~np.isnan(y), margin, effort)
     if row is None:
         return None
     effect, deviation = row.pop("_effect")
@@ -151,72 +161,65 @@ def _rates(won_a: Bools, won_b: Bools, scope: Bools, margin: Mapping[str, float]
     }
 
 
-def _lengths(x: Floats, y: Floats, scope: Bools, margin: Mapping[str, float], seed: int) -> Row | None:
+def _lengths(x: Floats, y: Floats, scope: Bools, margin: Mapping[str, float], effort: Effort) -> Row | None:
     a, b = x[scope], y[scope]
     if not a.size:
         return None
-    sums = means.bootstrap_sums(np.column_stack([a, b]), means.resamples_for(a.size), seed)
-    low_high = means.percentile_interval((sums[:, 0] - sums[:, 1]) / a.size)
-    difference = float(a.mean() - b.mean())
-    row = {
+    difference = float((a - b).mean())
+    one = np.ones(a.size)
+    row = _relative((a, one), (b, one), margin, effort)
+    limits = means.mean_interval(a - b, seed=effort.seed, resamples=effort.resamples)
+    return row | {
         "difference": difference,
-        "low": low_high[0] if low_high else None,
-        "high": low_high[1] if low_high else None,
-        "p": means.sign_flip(a - b, seed=seed) if a.size > 1 else None,
+        "low": None if limits is None else limits[0],
+        "high": None if limits is None else limits[1],
+        "p": _flip(a - b, effort),
         "n": int(a.size),
         "a_value": float(a.mean()),
         "b_value": float(b.mean()),
         "_advantage": difference,
     }
-    one = np.ones(a.size)
-    return row | _relative(means.ratio(sums[:, 0], sums[:, 1]), (a, one), (b, one), margin)
 
 
-def _costs(left: Side, right: Side, both: Bools, margin: Mapping[str, float], seed: int) -> Row | None:
+def _flip(differences: Floats, effort: Effort) -> float | None:
+    if differences.size < 2:
+        return None
+    return means.sign_flip(differences, permutations=effort.permutations, seed=effort.seed)
+
+
+def _costs(left: Side, right: Side, both: Bools, margin: Mapping[str, float], effort: Effort) -> Row | None:
     won_a, won_b = left.in_state("verified")[both].astype(float), right.in_state("verified")[both].astype(float)
     paid = money(left, both), money(right, both)
     if paid[0] is None or paid[1] is None or not won_a.any() or not won_b.any():
         return None
-    a, b = left.cost[both], right.cost[both]
-    sums = means.bootstrap_sums(np.column_stack([a, won_a, b, won_b]), means.resamples_for(a.size), seed)
-    each_a, each_b = means.ratio(sums[:, 0], sums[:, 1]), means.ratio(sums[:, 2], sums[:, 3])
-    with np.errstate(invalid="ignore"):
-        low_high = means.percentile_interval(each_a - each_b)
-    values = paid[0] / float(won_a.sum()), paid[1] / float(won_b.sum())
-    row = {
-        "difference": values[0] - values[1],
-        "low": low_high[0] if low_high else None,
-        "high": low_high[1] if low_high else None,
-        "p": means.swap_ratio(a, won_a, b, won_b, seed=seed),
-        "n": int(a.size),
-        "a_value": values[0],
-        "b_value": values[1],
-        "_advantage": values[1] - values[0],  # the cheaper one is ahead
+    a, b = (left.cost[both], won_a), (right.cost[both], won_b)
+    row = _relative(a, b, margin, effort)
+    return row | {
+        "p": ratios.swap_ratio(a, b, permutations=effort.permutations, seed=effort.seed),
+        "n": int(won_a.size),
+        "a_value": paid[0] / float(won_a.sum()),
+        "b_value": paid[1] / float(won_b.sum()),
+        "_advantage": -row["difference"],  # the cheaper one is ahead
     }
-    return row | _relative(means.ratio(each_a, each_b), (a, won_a), (b, won_b), margin)
 
 
-def _relative(
-    resampled: Floats, a: tuple[Floats, Floats], b: tuple[Floats, Floats], margin: Mapping[str, float]
-) -> Row:
-    """The ratio of two ratios of sums with its interval, and what `equal` and the queries needed are judged by."""
-    wide, inside = means.percentile_interval(resampled), means.percentile_interval(resampled, 0.90)
-    totals = [float(part.sum()) for side in (a, b) for part in side]
+def _relative(a: tuple[Floats, Floats], b: tuple[Floats, Floats], margin: Mapping[str, float], effort: Effort) -> Row:
+    """a against b as difference and as ratio, and what `equal` and the queries needed are judged by."""
     edge = math.log1p(margin["relative"])
-    if min(totals) <= 0:
-        return {"ratio": None, "ratio_low": None, "ratio_high": None, "_inside": None, "_margin": (-edge, edge),
-                "_effect": (math.nan, math.nan)}  # fmt: skip
-    value = (totals[0] / totals[1]) / (totals[2] / totals[3])
-    size = a[0].size
-    influence = a[0] / totals[0] - a[1] / totals[1] - b[0] / totals[2] + b[1] / totals[3]
-    logs = None if inside is None else tuple(math.log(limit) if limit > 0 else -math.inf for limit in inside)
+    found = ratios.compare_ratios(a, b, seed=effort.seed, resamples=effort.resamples)
+    assert found is not None  # noqa: S101  both sides have a denominator
+    low, high = found.limits or (None, None)
+    ratio_low, ratio_high = found.ratio_limits or (None, None)
     return {
-        "ratio": value,
-        "ratio_low": wide[0] if wide else None,
-        "ratio_high": wide[1] if wide else None,
-        "_inside": logs,
+        "difference": found.difference,
+        "low": low,
+        "high": high,
+        "ratio": found.ratio,
+        "ratio_low": ratio_low,
+        "ratio_high": ratio_high,
+        "_inside": found.inside,
         "_margin": (-edge, edge),
-        "_effect": (math.log(value), float(influence.std() * size)),
+        "_effect": (math.nan if found.ratio is None else math.log(found.ratio), found.deviation),
     }
 
 

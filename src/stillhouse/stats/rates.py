@@ -85,7 +85,7 @@ def _score(
     gap = b - c - n * delta
     with np.errstate(divide="ignore", invalid="ignore"):
         score = gap / np.sqrt(variance)
-    return np.where(variance > 0, score, np.sign(gap) * np.inf)
+    return np.where(variance > 0, score, np.where(gap == 0, 0.0, np.copysign(np.inf, gap)))
 
 
 def mcnemar(only_a: int, only_b: int) -> float:

@@ -77,8 +77,10 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         record = Record(line, row, key, loop, loop.create_future())
         with self._wake:
-            if self._closing or self.broken is not None:
-                raise ValueError("the commit is closed")
+            if self.broken is not None:
+                raise OSError(f"the journal's writer stopped: {self.broken}") from self.broken
+            if self._closing:
+                raise ValueError("the journal is closed")
             self._queue.append(record)
             self._queued_bytes += len(line)
             if self._queued_bytes >= self._wanted_bytes:

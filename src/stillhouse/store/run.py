@@ -20,7 +20,7 @@ from typing import Any
 
 from stillhouse.records import UserMistake, canonical_json, content_hash
 from stillhouse.store.fingerprints import Fingerprints
-from stillhouse.store.segments import replaced
+from stillhouse.store.segments import remove_leftovers, replaced
 
 
 class Status:
@@ -47,7 +47,7 @@ class Status:
             self._fields |= fields
             self._fields = {name: value for name, value in self._fields.items() if value is not None}
             self._fields["updated"] = time.time()
-            temporary = self.path.with_name(f".{self.path.name}.tmp")
+            temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.0.tmp")
             temporary.write_text(json.dumps(self._fields, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             temporary.replace(self.path)  # no fsync: progress that a power cut may take back
 
@@ -68,6 +68,7 @@ class Run:
         else:
             self._make_folder()
             self._lock = self._take_lock()
+            remove_leftovers(self.folder)
         self.status = Status(self.folder / "status.json", read_only=read_only)
         self._fingerprints = Fingerprints(self.folder / ".fingerprints.json", keep=not read_only)
 

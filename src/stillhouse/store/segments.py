@@ -76,6 +76,24 @@ def remove_abandoned(folder: Path) -> None:
             continue
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove temporary files of `replaced` anywhere in a folder whose makers died before they were done."""
+    for path in folder.rglob(".*.tmp"):
+        maker = path.name.split(".")[-3:-2]
+        if maker and maker[0].isdigit() and not _lives(int(maker[0])):
+            path.unlink(missing_ok=True)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        return True
+    return True
+
+
 @contextmanager
 def claimed(path: Path) -> Iterator[bool]:
     """Whether nobody writes the segment: True holds its lock for the block, False says that its writer lives."""

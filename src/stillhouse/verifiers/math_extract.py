@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from stillhouse.verifiers.math_prose import stated_formula
+
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
+_BRACED = re.compile(r"\{([^{}]*)\}")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _LINK = re.compile(
     r"(?:\\[()\[\]]|\\text\s?\{|\\quad|\\[;, ]|[$*\s}])*"
@@ -27,6 +30,9 @@ _ANCHOR = re.compile(
     r"|(?:最终)?(?:答案|结果)(?:[是为:：]+)"
 )
 _NUMBER = re.compile(r"(?<![\w.])[-−+]?\$?\d[\d,]*(?:\.\d+)?(?:\s?[/:]\s?-?\d+(?:\.\d+)?)?\s?(?:%|°)?(?![\w])")
+_SENTENCE = re.compile(
+    r"\b(?:is|are|was|be|it|we|the|get|have|has|gives?|makes?|equals?|so|thus|hence|this|there)\b", re.IGNORECASE
+)
 _MARKUP = re.compile(r"\*\*|__|`")
 SHORT = 120  # characters up to which an answer without box or formula may be the bare answer itself
 TAIL = 4000  # characters at the end in which a formula is looked for
@@ -108,11 +114,14 @@ def _closing_braces(text: str, wanted: set[int]) -> dict[int, int]:
 
 
 def _open_inner(content: str) -> str:
-    return _BOX.sub("", content).strip() if "\\" in content else content.strip()
+    opened = _BOX.sub("", content).strip() if "\\" in content else content.strip()
+    whole = _BRACED.fullmatch(opened)
+    return whole[1].strip() if whole else opened
 
 
 def last_formula(answer: str) -> str | None:
-    """Without a box: the whole of a short answer, what follows "the answer is", or the last formula or number."""
+    """Without a box: the whole of a short answer, what follows "the answer is", what a sentence
+    states, or the last formula or number."""
     text = _MARKUP.sub("", answer).strip()
     if not text:
         return None
@@ -122,9 +131,12 @@ def last_formula(answer: str) -> str | None:
         rest = tail[anchor.end() :].strip().split("\n")[0].strip()
         if rest:
             return _first_formula(rest)
-    if len(text) <= SHORT and "\n" not in text and not re.search(r"[a-z]{2,} [a-z]{2,} [a-z]{2,}", text):
-        return _sole_formula(text)
     last = _last(_FORMULA, tail)
+    if last is None and len(text) <= SHORT and "\n" not in text and not _SENTENCE.search(text):
+        return text
+    stated = stated_formula(tail)
+    if stated is not None:
+        return stated
     number = _last(_NUMBER, tail, last.end() if last else 0)
     if number is not None:
         return number[0].strip()

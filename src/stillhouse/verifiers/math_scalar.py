@@ -22,11 +22,12 @@ from stillhouse.verifiers.math_number import Arithmetic, GuardError, UndefinedEr
 from stillhouse.verifiers.math_shape import Scalar
 from stillhouse.verifiers.math_tree import Node, evaluate, has, num, symbols
 from stillhouse.verifiers.math_units import DEGREE, Unit
+from stillhouse.verifiers.math_words import word_set
 
 Result = tuple[str, bool | None]
 ENOUGH_DIGITS = 6  # of a decimal for an exact reference
 _HUNDRED = num(100)
-_VARIABLES = frozenset("x t u y z s r v w theta phi".split())
+_VARIABLES = word_set("x t u y z s r v w theta phi")
 
 
 def scalars(reference: Scalar, answer: Scalar) -> Result:

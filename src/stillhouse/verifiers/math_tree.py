@@ -38,6 +38,15 @@ def walk(node: Node) -> Iterator[Node]:
         stack.extend(top.args)
 
 
+def depth(node: Node) -> int:
+    """Levels of the tree, found without recursion."""
+    deepest, level = 0, [node]
+    while level:
+        deepest += 1
+        level = [arg for one in level for arg in one.args]
+    return deepest
+
+
 def symbols(node: Node) -> frozenset[str]:
     return frozenset(n.name for n in walk(node) if n.op == "sym")
 
@@ -52,6 +61,8 @@ def evaluate(node: Node, arithmetic: Arithmetic, point: Mapping[str, Value]) -> 
     if op == "num":
         return node.number
     if op == "sym":
+        if node.name not in point:
+            raise UndefinedError(f"no value of {node.name}")
         return point[node.name]
     if op == "const":
         return arithmetic.pi if node.name == "pi" else arithmetic.e if node.name == "e" else arithmetic.i

@@ -75,6 +75,11 @@ def test_a_sandbox_that_is_down_is_unknown_and_transient(monkeypatch: pytest.Mon
     assert verdict.outcome == "unknown" and verdict.transient and "no rung" in verdict.reason
 
 
+def test_the_gold_check_tells_that_the_sandbox_is_down_before_money_is_spent() -> None:
+    verdict = Code(rung=4).check(query({"call_type": "std", "inputs": ["1"], "outputs": ["1"]}))
+    assert verdict.outcome == "unknown" and verdict.transient and "unsafe" in verdict.reason
+
+
 @pytest.mark.parametrize(
     ("test_case", "truth", "outcome", "rule"),
     [
