@@ -22,6 +22,7 @@ _TRANSPARENT = frozenset((
 _TELLING = frozenset(
     ("abs", "isclose", "all", "any", "isinstance", "allclose", "array_equal", "approx", "assert_equal")
 )
+_ITERATING = frozenset(("map", "filter", "zip", "enumerate"))
 _HOLE = "__value_{}__"
 
 
@@ -170,7 +171,7 @@ class _Splitter:
             tried: list[str] = []
             self.values += len(holes)
             made = self._outer(side, tried)
-            if made is None and self._mentions(side) and not _tells(side):
+            if made is None and self._mentions(side) and not _tells(side) and not self._helped(side):
                 tried = []
                 made = self._hole(side, tried)
             self.values -= len(holes)
@@ -179,6 +180,17 @@ class _Splitter:
             holes += tried
             sides.append(made)
         return ast.copy_location(ast.Compare(sides[0], node.ops, sides[1:]), node)
+
+    def _helped(self, node: ast.expr) -> bool:
+        """Does a helper take the answer's value with something beside it, as `close(f(x), 0.5)` does?"""
+        for each in ast.walk(node):
+            if not isinstance(each, ast.Call) or not any(self._mentions(argument) for argument in each.args):
+                continue
+            root = _root(each)
+            known = root is not None and root.id in self.answer_names | _TRANSPARENT | _ITERATING
+            if not known and len(each.args) + len(each.keywords) > 1:
+                return True
+        return False
 
     def _chain(self, node: ast.expr, holes: list[str]) -> ast.expr | None:
         """A name, call, attribute or subscript: the answer's own stays inside, known functions stay outside."""
