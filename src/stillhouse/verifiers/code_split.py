@@ -11,7 +11,7 @@ import ast
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from stillhouse.verifiers.code_values import CONSTANT_CALLS, MODULES, OUTER_CALLS
+from stillhouse.verifiers.code_values import CONSTANT_CALLS, METHODS, MODULES, OUTER_CALLS
 
 # a call of these on a value of the answer, with nothing but constants beside, may run inside: it says nothing of
 # what is expected, and turns iterators and the like into plain values
@@ -122,9 +122,8 @@ class _Splitter:
     @staticmethod
     def _both_sides(outer: ast.expr) -> bool:
         """Two values of the answer against each other: nothing expected is known, and they may be its own objects."""
-        if not isinstance(outer, ast.Compare):
-            return False
-        return sum(_has_hole(side) for side in (outer.left, *outer.comparators)) > 1
+        compared = [each for each in ast.walk(outer) if isinstance(each, ast.Compare)]
+        return any(sum(map(_has_hole, (each.left, *each.comparators))) > 1 for each in compared)
 
     def _mentions(self, node: ast.AST) -> bool:
         return any(isinstance(each, ast.Name) and each.id in self.answer_names for each in ast.walk(node))
@@ -224,7 +223,7 @@ class _Splitter:
 
     def _method(self, node: ast.expr, holes: list[str]) -> ast.expr | None:
         """`"a,b".split(",")`: a method of a literal, outside."""
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in METHODS):
             return None
         receiver = self._outer(node.func.value, holes)
         if receiver is None:
