@@ -1,6 +1,5 @@
 """Claims about class Sandbox on every rung that this machine has: ends, limits, values, and its own failures."""
 
-import contextlib
 import os
 import select
 import shutil
