@@ -23,6 +23,7 @@ from stillhouse.verifiers.math_tree import num
 Decision = tuple[str, bool | None, str]
 
 _GROUPS = re.compile(r"(?<!\d)\d{1,3}(?:,[1-9]\d{2})+(?!\d)")
+_COMMA_DECIMAL = re.compile(r"-?0,\d+")
 _PROSE_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}(?![a-zA-Z])")
 _BOUND = re.compile(r"\bat (least|most)\b", re.IGNORECASE)
 _CJK = re.compile(r"[\u4e00-\u9fff]")
@@ -157,8 +158,10 @@ def _by_convention(left: str, right: str) -> tuple[str, bool | None]:
 
 
 def _readings(text: str) -> list[Shape]:
-    """A text's shape; of digits in groups of three both the number and the list."""
+    """A text's shape; of digits in groups of three the number and the list, of `0,5` the list and the decimal."""
     texts = [text, text.replace(",", ", ")] if _GROUPS.search(text) else [text]
+    if _COMMA_DECIMAL.fullmatch(text):
+        texts.append(text.replace(",", "."))
     return [shape for shape in map(read, texts) if shape is not None]
 
 

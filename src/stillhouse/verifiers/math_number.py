@@ -20,7 +20,7 @@ EXACT_BITS = 20_000  # of a power or factorial that is kept exact
 MAGNITUDE_BITS = 1 << 40  # of a float's exponent
 ROOT_BITS = 4_000
 TRIG_BITS = 1_000  # sine of anything larger would need as many digits
-FACTORIAL_EXACT = 1_500
+FACTORIAL_EXACT = 5_000
 COMBINE_LIMIT = 10_000
 
 

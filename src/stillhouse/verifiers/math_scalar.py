@@ -5,9 +5,11 @@ In: reference and answer as Scalars (the reference sets the form). Out: the rule
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
+from itertools import permutations
 
 from stillhouse.verifiers.math_equal import (
     DIGITS,
@@ -20,13 +22,15 @@ from stillhouse.verifiers.math_equal import (
 )
 from stillhouse.verifiers.math_number import Arithmetic, GuardError, UndefinedError, Value
 from stillhouse.verifiers.math_shape import Scalar
-from stillhouse.verifiers.math_tree import Node, evaluate, has, num, symbols
+from stillhouse.verifiers.math_tree import Node, evaluate, has, num, substitute, symbols
 from stillhouse.verifiers.math_units import DEGREE, Unit
 from stillhouse.verifiers.math_words import word_set
 
 Result = tuple[str, bool | None]
 ENOUGH_DIGITS = 6  # of a decimal for an exact reference
 _HUNDRED = num(100)
+_NUMBERED = re.compile(r"[cC]_\d")
+MAX_CONSTANTS = 3
 _CONSTANTS = word_set("C c K k D A B const")  # what an arbitrary constant is called; x^2 + y is no antiderivative
 _VARIABLES = word_set("x t u y z s r v w theta phi")
 
@@ -48,7 +52,26 @@ def scalars(reference: Scalar, answer: Scalar) -> Result:
         return "math_convention_base", _based(reference.node, answer.node)
     if _has_constant(reference.node):
         return _up_to_constant(reference.node, answer.node)
+    renamed = _constants_renamed(reference.node, answer.node)
+    if renamed is not None:
+        return "math_convention_constant", renamed
     return numbers(reference, answer)
+
+
+def _constants_renamed(reference: Node, answer: Node) -> bool | None:
+    """C e^{2x} and A e^{2x}: arbitrary constants of a reference may have other names; None where there are none."""
+    names, given = symbols(reference), symbols(answer)
+    ours = sorted(name for name in names if name == "C" or _NUMBERED.fullmatch(name))
+    extra = sorted(given - names)
+    others = sorted(name for name in given if name in ours or name in extra)
+    if not ours or names == given or len(ours) != len(others) or len(ours) > MAX_CONSTANTS:
+        return None
+    if not names & _VARIABLES or any(name.partition("_")[0] not in _CONSTANTS for name in extra):
+        return None
+    for order in permutations(ours):
+        if same(reference, substitute(answer, {b: Node("sym", name=a) for a, b in zip(order, others, strict=True)})):
+            return True
+    return None
 
 
 def numbers(reference: Scalar, answer: Scalar) -> Result:

@@ -123,6 +123,30 @@ def normal(text: str) -> str | None:
     return _SAME.get(" ".join(words), _SAME.get(phrase, phrase))
 
 
+_PARTS = {
+    "half": 2,
+    "halves": 2,
+    "third": 3,
+    "quarter": 4,
+    "fourth": 4,
+    "fifth": 5,
+    "sixth": 6,
+    "eighth": 8,
+    "tenth": 10,
+}
+
+
+def fraction(text: str) -> tuple[int, int] | None:
+    """A fraction in words: "one half", "two-thirds", 三分之二; numerator and denominator, or None."""
+    plain = _TEXT_GROUP.sub(r"\1", text).strip().lower()
+    match = re.fullmatch(r"(a|an|[a-z]+)[\s-]([a-z]+)", plain)
+    if match is not None:
+        bottom = _PARTS.get(match[2], _PARTS.get(match[2].removesuffix("s")))
+        top = 1 if match[1] in ("a", "an") else _english([match[1]])
+        return None if bottom is None or top is None else (top, bottom)
+    return chinese_fraction(plain)
+
+
 def number(text: str) -> int | None:
     """An integer in words: "seven", "twenty-one", "one hundred five", "三十五"; None for anything else."""
     plain = _TEXT_GROUP.sub(r"\1", text).strip().lower()
