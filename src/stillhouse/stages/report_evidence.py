@@ -118,7 +118,7 @@ def terms(report: Report) -> str:
             escape(str(facts.get("licence") or "not stated")), _price(facts.get("price")),
         ])  # fmt: skip
     head = ["teacher", "model", "family", "thinks", "may be trained on", "licence", "price"]
-    out = table(head, rows, (1, 2, 3, 4, 5, 6))
+    out = table(head, rows, (1, 2, 3, 4, 5, 6), kind="stack")
     sources = [
         [escape(s.get("name", "")), escape(s.get("licence") or "not stated"), escape(s.get("terms", "unknown"))]
         for s in report.get("sources") or []

@@ -59,7 +59,7 @@ def page(
         "base-uri 'none'; form-action 'none'"
     )
     decision = report["decision"]
-    parts = sections(report, recipe)
+    parts = sections(report, recipe, index)
     links = "".join(f'<a href="#{key}">{escape(words)}</a>' for key, words, _ in parts)
     shown = "".join(f'<section id="{key}"><h2>{escape(words)}</h2>{body}</section>' for key, words, body in parts)
     return f"""<!doctype html>
@@ -77,11 +77,10 @@ def page(
 <p class="decision">{escape(decision["sentence"])}</p>
 {_basis(report)}
 {_caveats(report)}
-<nav>{links}{'<a href="#samples">Samples side by side</a>' if index else ""}</nav>
+<nav>{links}</nav>
 </header>
 <main>
 {shown}
-{_browser(list(report["teachers"])) if index else ""}
 </main>
 <footer>{escape(_footer(report))}</footer>
 <script type="application/json" id="data">{_json(data)}</script>
@@ -91,7 +90,7 @@ def page(
 """
 
 
-def sections(report: Mapping[str, Any], recipe: str) -> list[tuple[str, str, str]]:
+def sections(report: Mapping[str, Any], recipe: str, index: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(anchor, title, HTML) of what the page shows, in its order."""
     parts = [
         ("teachers", "Teachers", tables.teachers(report)),
@@ -99,6 +98,7 @@ def sections(report: Mapping[str, Any], recipe: str) -> list[tuple[str, str, str
         ("comparison", "Teacher against teacher", tables.comparison(report)),
         ("charts", "Distributions", _charts(report)),
         ("categories", "By category", tables.categories(report)),
+        ("samples", "Samples side by side", _browser(list(report["teachers"])) if index else ""),
         ("funnel", "From queries to the parallel set", evidence.funnel(report)),
         ("rules", "Verifiers and filters", evidence.rules(report)),
         ("contamination", "Contamination", evidence.contamination(report)),
@@ -167,8 +167,7 @@ def _browser(teachers: Sequence[str]) -> str:
         f'<span title="{escape(name)}"><i class="swatch c{place % 8}"></i>{escape(name)}</span>'
         for place, name in enumerate(teachers)
     )
-    return f"""<section id="samples"><h2>Samples side by side</h2>
-<p class="note">Of each teacher: its first attempt, and the reply that was accepted where that was a later one. The
+    return f"""<p class="note">Of each teacher: its first attempt, and the reply that was accepted where that was a later one. The
 address of this page keeps what you see, so a link shows it to others.</p>
 <div class="filters">
 <label class="search">Search queries<input id="q" type="search" autocomplete="off"></label>
@@ -183,8 +182,7 @@ address of this page keeps what you see, so a link shows it to others.</p>
 <div class="row head"><span></span><span class="marks">{heads}</span></div>
 <div id="list"></div>
 <div class="pages"><button id="back" type="button">Back</button><span id="page"></span>
-<button id="next" type="button">Next</button></div>
-</section>"""
+<button id="next" type="button">Next</button></div>"""
 
 
 def _footer(report: Mapping[str, Any]) -> str:

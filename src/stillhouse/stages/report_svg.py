@@ -175,6 +175,6 @@ def percent_tenth(value: float) -> str:
 
 def dollars(value: float) -> str:
     """Dollars with the digits that matter at their size."""
-    if value and abs(value) < 0.1:
+    if abs(value) < 0.1:
         return f"${value:.2g}"
     return f"${value:,.2f}" if abs(value) < 1000 else f"${number(value)}"

@@ -4,7 +4,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
-  const PAGE = 50;
+  const PAGE = 20;
   const STATES = { v: "verified", u: "unverified", w: "waiting", x: "exhausted", "?": "undecided", l: "too long", "-": "not asked" };
 
   const make = (tag, kind, text) => {
