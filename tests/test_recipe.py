@@ -108,6 +108,14 @@ def test_the_frozen_recipe_reads_back_as_the_same_run(folder: Path, tmp_path: Pa
     assert str(folder / "queries.jsonl") in text
 
 
+def test_a_frozen_recipe_asks_for_the_same_replies(folder: Path, tmp_path: Path) -> None:
+    made = parse_recipe(GOOD, "r.yaml", folder)
+    again = parse_recipe(frozen(made, folder), "recipe.yaml", tmp_path / "elsewhere")
+    for first, second in zip(parts(made, folder).teachers, parts(again, tmp_path).teachers, strict=True):
+        assert first == second
+        assert first.part.build().identity("math") == second.part.build().identity("math")
+
+
 def test_a_category_that_cannot_be_verified_is_refused_with_the_ways_out(folder: Path) -> None:
     (folder / "chat.jsonl").write_text('{"query": "Hello there, friend"}\n', encoding="utf-8")
     text = GOOD.replace("teachers:", "  - {path: chat.jsonl, category: other}\nteachers:")

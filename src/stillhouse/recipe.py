@@ -441,10 +441,8 @@ def _spec(name: str, entry: EndpointSettings, part: Part, profile: Profile, limi
 
 
 def _given(entry: EndpointSettings, names: tuple[str, ...]) -> dict[str, Any]:
-    """What a recipe says, and not the defaults: those are the teacher's own."""
-    return {name: getattr(entry, name) for name in names if name in entry.model_fields_set and hasattr(entry, name)} | (
-        {"timeout": entry.timeout} if "timeout" in names else {}
-    )
+    """What has a value; null leaves it to the teacher's profile, so that a frozen recipe says what the first one said."""
+    return {name: value for name in names if (value := getattr(entry, name, None)) is not None}
 
 
 def told(part: Part | TeacherSpec) -> Any:

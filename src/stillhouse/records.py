@@ -321,8 +321,8 @@ class Fault(Exception):  # noqa: N818  a fault is a record of the journal, and i
     """What went wrong in transport: never a Response, never an attempt.
 
     kind: rate_limited, overloaded, server_error, reset, timeout, refused, tls, cut_body, bad_json, bad_envelope,
-    too_large, redirect, auth, quota, not_found, bad_request, not_recorded. retry_after: seconds, where the server said so. maybe_paid:
-    the server may have generated before it failed. raw: the beginning of what came, for the journal.
+    too_large, redirect, auth, quota, not_found, bad_request, not_recorded. retry_after: seconds, where the server said
+    so. maybe_paid: the server may have generated before it failed. raw: the beginning of what came, for the journal.
     """
 
     RETRYABLE = frozenset({
