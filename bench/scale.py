@@ -1,8 +1,9 @@
-"""What curate costs from 10,000 to 1,000,000 queries (10,000,000 with --rows): seconds, CPU and memory a row.
+"""What curate costs from 10,000 to 1,000,000 queries (10,000,000 with --rows), and filter a response: CPU and memory.
 
     python bench/scale.py                      # the curve of docs/scale.md
     python bench/scale.py --rows 10000000      # one size
     python bench/scale.py --rows 200000 --workers 1 2 --engine local ray
+    python bench/scale.py --responses 2000 8000     # the filter stage, responses of 3,000 words
 
 Rows are 60-word questions over a Zipf vocabulary, in JSONL files of 50,000; 4 % are exact and 4 % near copies, 0.1 %
 hold 14 words of a benchmark item. All of curate but embeddings and the gold self-check runs.
@@ -21,15 +22,20 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from stillhouse.engines.engine import make_engine
-from stillhouse.records import Part
+from stillhouse.records import Message, Part, Query, Response, TeacherSpec
 from stillhouse.stages.curate import curate
+from stillhouse.stages.filter import filter as filter_responses
 from stillhouse.store.run import Run
+from stillhouse.store.tables import QUERIES, RESPONSES, TableWriter, query_to_row, response_to_row, write_rows
 
 WORDS = 60
 FILE_ROWS = 50_000
 _NO_DIGITS = str.maketrans("0123456789", "ghijklmnop")
+RESPONSE_FILTERS = ("structure:structure", "length:Length", "repetition:back_to_back")
+ACCEPTED = pa.schema([*RESPONSES, pa.field("verify_score", pa.float64()), pa.field("verify_rule", pa.string())])
 FILTERS = ("oversized", "odd_characters", "incomplete", "url", "table", "image")
 
 
@@ -57,6 +63,9 @@ def write_corpus(folder: Path, rows: int, seed: int = 7) -> tuple[Path, Path, di
     exam = texts(1000)
     planted = {"duplicate": 0, "near_duplicate": 0, "benchmark": 0}
     queries, items = folder / f"queries-{rows}", folder / "exam.jsonl"
+    noted = folder / f"planted-{rows}.json"
+    if noted.exists():
+        return queries, items, json.loads(noted.read_text())
     queries.mkdir()
     with items.open("w") as out:
         out.writelines(json.dumps({"query": " ".join(item), "category": "math"}) + "\n" for item in exam)
@@ -81,6 +90,7 @@ def write_corpus(folder: Path, rows: int, seed: int = 7) -> tuple[Path, Path, di
                 lines.append(json.dumps({"id": str(start + i), "query": " ".join(row) + "?"}) + "\n")
             out.writelines(lines)
         former = block[kinds >= 0.081] if start == 0 else former
+    noted.write_text(json.dumps(planted))
     return queries, items, planted
 
 
@@ -139,9 +149,41 @@ def measure(queries: Path, items: Path, rows: int, workers: int, engine: str, ou
     return {"rows": rows, "workers": workers, "seconds": seconds, "cpu": cpu, "peak_mb": peak, **counts["rules"]}
 
 
+def measure_filter(rows: int, workers: int, out: Path) -> dict[str, float]:
+    """The filter stage over `rows` responses of 3,000 words; a twentieth of them holds one of 20 boilerplates."""
+    random = np.random.default_rng(3)
+    words = np.array(vocabulary(random), object)
+    boilerplates = [" ".join(words[random.integers(0, len(words), 800)]) for _ in range(20)]
+    shutil.rmtree(out, ignore_errors=True)
+    with make_engine("local", workers=workers) as engine, Run(out) as run:
+        queries = [Query((Message("user", f"Question number {n}?"),), "other") for n in range(rows)]
+        queries.sort(key=lambda query: query.key)
+        write_rows(run.queries / "kept.parquet", map(query_to_row, queries), QUERIES)
+        run.responses.mkdir()
+        with TableWriter(run.responses / "accepted-t.parquet", ACCEPTED) as table:
+            for n, query in enumerate(queries):
+                text = " ".join(words[random.integers(0, len(words), 3000)])
+                text = f"{boilerplates[n % 20]} {text[:12_000]}" if n % 20 == 0 else text
+                response = Response(f"{n:032x}", query.key, "t", f"<think>{text}</think><answer>4</answer>")
+                table.add(response_to_row(response) | {"verify_score": 1.0, "verify_rule": "math"})
+        list(engine.imap(_warm, range(2 * workers)))
+        before, started = _cpu(engine), time.monotonic()
+        memory = Memory()
+        memory.start()
+        filters = [Part(f"stillhouse.filters.{name}") for name in RESPONSE_FILTERS]
+        corpus = [Part("stillhouse.filters.ngrams:RepeatedNgrams")]
+        teachers = [TeacherSpec("t", Part("none:none"))]
+        counts = filter_responses(run, teachers=teachers, filters=filters, corpus=corpus, engine=engine)["t"]
+        seconds, peak = time.monotonic() - started, memory.end()
+        cpu = _cpu(engine) - before
+    return {"seconds": seconds, "cpu": cpu, "peak_mb": peak, "dropped": counts["dropped"]}
+
+
 def _warm(_: int) -> None:
     import stillhouse.filters.contamination
-    import stillhouse.filters.near_duplicates  # noqa: F401  start-up is measured elsewhere
+    import stillhouse.filters.near_duplicates
+    import stillhouse.filters.ngrams
+    import stillhouse.filters.repetition  # noqa: F401  start-up is measured elsewhere
 
 
 def _cpu(_: object) -> float:
@@ -161,12 +203,23 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 30_000, 100_000, 300_000, 1_000_000])
     parser.add_argument("--workers", type=int, nargs="+", default=[2])
     parser.add_argument("--engine", nargs="+", default=["local"])
-    parser.add_argument(
-        "--folder", type=Path, default=None, help="where the corpus is made (default: a temporary folder)"
-    )
+    parser.add_argument("--folder", type=Path, default=None, help="where corpora are made, and stay (default: nowhere)")
+    parser.add_argument("--responses", type=int, nargs="+", default=[], help="measure the filter stage instead")
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="scale-"))
     folder.mkdir(parents=True, exist_ok=True)
+    if given.responses:
+        print("responses  workers  seconds  CPU s  rows/CPU s  peak MB  dropped")
+        for rows in given.responses:
+            for workers in given.workers:
+                m = measure_filter(rows, workers, folder / "run")
+                print(
+                    f"{rows:9,} {workers:8} {m['seconds']:8.1f} {m['cpu']:6.1f} {rows / m['cpu']:11,.0f} "
+                    f"{m['peak_mb']:8,.0f} {m['dropped']:8,}",
+                    flush=True,
+                )
+        shutil.rmtree(folder / "run")
+        return
     print("engine  workers       rows  seconds  CPU s  rows/CPU s  CPU us/row  peak MB  found (planted)")
     try:
         for rows in given.rows:
@@ -183,7 +236,8 @@ def main() -> None:
                         f"{rows / m['cpu']:11,.0f} {1e6 * m['cpu'] / rows:11.1f} {m['peak_mb']:8,.0f}  {found}",
                         flush=True,
                     )
-            shutil.rmtree(queries)
+            if given.folder is None:
+                shutil.rmtree(queries)
     finally:
         if given.folder is None:
             shutil.rmtree(folder, ignore_errors=True)

@@ -7,12 +7,13 @@ import pytest
 from stillhouse.recipe import frozen, parse_recipe, parts, refuse_unverifiable
 from stillhouse.records import UserMistake
 
+# ruff: noqa: E501  a recipe as people write it
 GOOD = """\
 name: pilot
 queries:
   - {path: queries.jsonl, category: math}
 teachers:
-  - {name: am, profile: am-thinking-v1, base_url: "http://127.0.0.1:8000/v1", model: AM, price: {input: 0.3, output: 1.2}}
+  - {name: am, profile: am-thinking-v1, base_url: "http://127.0.0.1:8000/v1", model: A, price: {input: 0.3, output: 1.2}}
   - {name: qwen, profile: qwen3-235b-a22b, base_url: "http://127.0.0.1:8001/v1", model: Q, price: {per_hour: 18.0}}
 distill: {attempts: 8, budget_usd: 50}
 """
@@ -44,7 +45,7 @@ def test_the_smallest_recipe_gets_every_default(folder: Path) -> None:
 
 
 def test_a_limit_that_is_set_is_taken(folder: Path) -> None:
-    text = GOOD.replace("model: AM,", "model: AM, max_tokens: 40000,")
+    text = GOOD.replace("model: A,", "model: A, max_tokens: 40000,")
     assert parts(parse_recipe(text, "r.yaml", folder), folder).teachers[0].max_tokens == 40_000
 
 

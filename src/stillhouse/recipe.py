@@ -228,8 +228,9 @@ BENCHMARKS = {"aime2024": "aime", "aime2025": "aime", "math500": "math500", "liv
 
 
 def _path(path: str, folder: Path) -> str:
-    """A path of the recipe as it is opened: beside the recipe, else in the current folder."""
-    return str((folder if _files(path, folder) and _files(path, folder)[0].is_relative_to(folder) else Path()) / path)
+    """A path of the recipe as it is opened, absolute: beside the recipe, else in the current folder."""
+    beside = _files(path, folder) and _files(path, folder)[0].is_relative_to(folder)
+    return str(((folder if beside else Path()) / path).absolute())
 
 
 def _source(entry: QueriesSettings, folder: Path) -> Part:
@@ -240,9 +241,11 @@ def _source(entry: QueriesSettings, folder: Path) -> Part:
         return Part(entry.part, entry.settings)
     if entry.path is not None:
         if entry.mapping is not None:
-            return Part("stillhouse.sources.mappings:Mapped", own | {"mapping": entry.mapping, "path": entry.path})
+            place = {"mapping": entry.mapping, "path": _path(entry.path, folder)}
+            return Part("stillhouse.sources.mappings:Mapped", own | place | entry.settings)
         settings = own | {"path": _path(entry.path, folder), "terms": entry.terms}
-        return Part("stillhouse.sources.files:Files", settings | ({"columns": entry.columns} if entry.columns else {}))
+        columns = {"columns": entry.columns} if entry.columns else {}
+        return Part("stillhouse.sources.files:Files", settings | columns | entry.settings)
     if entry.champ:
         return Part("stillhouse.sources.champ:Champ", entry.settings)
     if entry.demo:
@@ -253,7 +256,8 @@ def _source(entry: QueriesSettings, folder: Path) -> Part:
     if entry.hub is not None:
         hub = own | {"name": entry.hub, "split": entry.split, "columns": entry.columns, "terms": entry.terms}
         return Part("stillhouse.sources.hub:Hub", {k: v for k, v in hub.items() if v is not None} | entry.settings)
-    return Part("stillhouse.sources.mappings:Mapped", own | {"mapping": entry.mapping})
+    split = {"split": entry.split} if entry.split else {}
+    return Part("stillhouse.sources.mappings:Mapped", own | split | {"mapping": entry.mapping} | entry.settings)
 
 
 def _avoid(entry: AvoidSettings | str, folder: Path) -> tuple[str, Part]:
@@ -300,7 +304,7 @@ def usual_verifiers(judges: Collection[str] = ()) -> dict[str, Part]:
         "math": Part("stillhouse.verifiers.math:Math", {"judge": "math" in judges}),
         "code": Part("stillhouse.verifiers.code:Code"),
         "science": Part("stillhouse.verifiers.choice:Choice", {"judge": "science" in judges}),
-        "if": Part("stillhouse.verifiers.ifeval:IFEval"),
+        "if": Part("stillhouse.verifiers.ifeval:IFEval", {"judge": "constraints" in judges}),
     }
     if "reward" in judges:
         usual |= {c: Part("stillhouse.verifiers.judged:Reward") for c in ("multiturn", "other")}
@@ -406,7 +410,8 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
         keep = {"name": entry.name, "model": entry.model} | ({"setting": entry.setting} if entry.setting else {})
         part = Part("stillhouse.teachers.champ:champ", keep | entry.settings)
     else:
-        part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": entry.profile, "max_tokens": limit})
+        settings |= {"profile": entry.profile, "max_tokens": limit}
+        part = Part("stillhouse.teachers.openai:OpenAI", settings | entry.settings)
     spec = _spec(entry.name, entry, part, profile, limit)
     usual_terms: dict[str, Terms] = {"champ": "no", "embedded": "yes"}
     terms = entry.terms or usual_terms.get(entry.profile, profile.terms)
@@ -482,3 +487,10 @@ def source_facts(recipe: Recipe) -> list[dict[str, str]]:
 
 def store_folder(recipe: Recipe, folder: Path) -> Path | None:
     return (folder / recipe.store).absolute() if recipe.store else None
+
+
+def mappings() -> list[dict[str, str]]:
+    """The published corpora that have a ready mapping."""
+    from stillhouse.sources.mappings import catalogue
+
+    return catalogue()

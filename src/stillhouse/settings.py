@@ -59,6 +59,8 @@ class QueriesSettings(Settings):
     @model_validator(mode="after")
     def _one_place(self) -> QueriesSettings:
         given = [k for k in ("path", "hub", "gym", "champ", "demo", "mapping", "part") if getattr(self, k)]
+        if given == ["path", "mapping"]:
+            return self  # files of a published corpus
         if len(given) != 1:
             raise ValueError(
                 f"queries come from one of path, hub, gym, champ, demo, mapping or part, not {given or 'none'}"

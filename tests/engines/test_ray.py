@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -70,3 +73,57 @@ def test_shards_are_drawn_only_so_far_ahead(engine) -> None:
     next(results)
     assert len(drawn) <= 4 * engine.workers + 1
     results.close()
+
+
+def test_a_node_that_dies_costs_only_its_shards(tmp_path: Path) -> None:
+    """Three nodes as processes of this machine; one is removed while its shard runs. Uses its own driver process."""
+    script = tmp_path / "drive.py"
+    script.write_text(
+        textwrap.dedent("""
+        import os, sys, time
+        from pathlib import Path
+        from ray.cluster_utils import Cluster
+        from stillhouse.engines.ray import Ray
+
+        marks = Path(sys.argv[1])
+        os.environ["PYTHONPATH"] = os.pathsep.join(sys.path)
+        cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+        doomed = [cluster.add_node(num_cpus=1) for _ in range(2)]
+
+        def work(shard):
+            import ray
+            node = ray.get_runtime_context().get_node_id()
+            (marks / f"{shard}-{node}-{os.getpid()}").touch()
+            first = len(list(marks.glob(f"{shard}-*"))) == 1
+            while first and shard < 3 and not (marks / "removed").exists():
+                time.sleep(0.05)  # the first three shards hold a node each until one node is gone
+            return shard
+
+        with Ray(address=cluster.address) as engine:
+            assert engine.workers == 3, engine.workers
+            results = engine.imap(work, range(12))
+            import threading
+
+            def remove():
+                while len(list(marks.iterdir())) < 3:
+                    time.sleep(0.05)
+                cluster.remove_node(doomed[0], allow_graceful=False)
+                (marks / "removed").touch()
+
+            thread = threading.Thread(target=remove)
+            thread.start()
+            (marks.parent / "results").write_text(" ".join(map(str, results)))
+            thread.join()
+        cluster.shutdown()
+        """)
+    )
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, str(script), str(marks)], capture_output=True, text=True, env=environment, timeout=240
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "results").read_text().split() == [str(n) for n in range(12)]  # Ray prints to stdout
+    tries = [len(list(marks.glob(f"{n}-*"))) for n in range(12)]
+    assert 12 < sum(tries) <= 16, tries

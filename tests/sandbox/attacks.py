@@ -20,22 +20,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from tests.sandbox.attack_programs import PRELUDE, Attack, attacks, cheats
+
 from stillhouse.records import Message, Query, Response
 from stillhouse.sandbox import Case, Limits, Ran, Sandbox, SandboxDown, syscalls
 from stillhouse.sandbox.jail import Breaks
 from stillhouse.verifiers.code import Code
-from tests.sandbox.attack_programs import ATTACKS, CHEATS, PRELUDE, Attack
 
 LIMITS = Limits(seconds=3.0)
 _SECRET = secrets.token_hex(16)
-_BY = {
-    1: {"EPERM": "seccomp", "EACCES": "Landlock", "ENOENT": "not in its root", "ESRCH": "PID namespace", "EROFS": "read-only mount",
-        "EBADF": "nothing inherited", "ENOSYS": "seccomp", "EAGAIN": "process limit", "ECHILD": "PID namespace", "gaierror": "seccomp"},
-    2: {"EPERM": "seccomp", "EACCES": "Landlock", "ENOENT": "not in its root", "ESRCH": "PID namespace", "EROFS": "read-only mount",
-        "EBADF": "nothing inherited", "ENOSYS": "seccomp", "EAGAIN": "process limit", "ECHILD": "PID namespace", "gaierror": "seccomp"},
-    3: {"EPERM": "seccomp", "EACCES": "Landlock", "ENOENT": "not there", "ESRCH": "not its process", "EROFS": "read-only mount",
-        "EBADF": "nothing inherited", "ENOSYS": "seccomp", "EAGAIN": "seccomp, no processes", "ECHILD": "seccomp, no processes", "gaierror": "seccomp"},
-}  # fmt: skip
+_HELD = {"EPERM": "seccomp", "ENOSYS": "seccomp", "gaierror": "seccomp", "EACCES": "Landlock",
+         "EBADF": "nothing inherited", "EROFS": "read-only mount"}  # fmt: skip
+_SPACES = {"ENOENT": "not in its root", "ESRCH": "PID namespace", "ECHILD": "PID namespace", "EAGAIN": "process limit"}
+_ALONE = {"ENOENT": "not there", "ESRCH": "not its process", "ECHILD": "seccomp, no processes",
+          "EAGAIN": "seccomp, no processes"}  # fmt: skip
+_BY = {1: _HELD | _SPACES, 2: _HELD | _SPACES, 3: _HELD | _ALONE}
 
 
 def enter_private_namespace() -> None:
@@ -108,10 +107,10 @@ class World:
     @staticmethod
     def _listing() -> list[str]:
         places = ("/", "/etc", "/usr/lib", "/var/tmp", "/tmp/private", "/dev", "/home", "/root")
-        return sorted(f"{p}/{n}" for p in places if os.access(p, os.R_OK) for n in os.listdir(p))
+        return sorted(f"{p}/{n}" for p in places if os.access(p, os.R_OK) for n in _names(p))
 
     def processes(self) -> set[int]:
-        return {int(name) for name in os.listdir("/proc") if name.isdigit()}
+        return {int(name) for name in _names("/proc") if name.isdigit()}
 
     def harmed(self, before: set[int]) -> str:
         """What has changed, or nothing. A killed process may take a moment to go."""
@@ -129,6 +128,10 @@ class World:
                 return f"processes are left: {self.processes() - before}"
             time.sleep(0.02)
         return ""
+
+
+def _names(folder: str) -> list[str]:
+    return [path.name for path in Path(folder).iterdir()]
 
 
 def outcome(attack: Attack, ran: Ran, rung: int) -> tuple[bool, str]:
@@ -154,7 +157,7 @@ def outcome(attack: Attack, ran: Ran, rung: int) -> tuple[bool, str]:
 
 
 def run_attacks(sandbox: Sandbox, world: World, rung: int) -> Iterator[tuple[str, bool, str]]:
-    for attack in ATTACKS:
+    for attack in attacks():
         before = world.processes()
         program = attack.program.replace("PORT", str(world.port)).replace("VICTIM", str(world.victim.pid))
         try:
@@ -176,14 +179,26 @@ def run_attacks(sandbox: Sandbox, world: World, rung: int) -> Iterator[tuple[str
 
 def run_pairs(sandbox: Sandbox, rung: int) -> Iterator[tuple[str, bool, str]]:
     """What one answer or case leaves for the next one."""
-    leave = "import os\nopen('left', 'w').write('x')\nos.mkdir('d')\ntry:\n    pid = os.fork()\nexcept OSError:\n    pid = 1\nif pid == 0:\n    import time\n    time.sleep(99)\n"
+    leave = """
+import os, time
+open('left', 'w').write('x')
+os.mkdir('d')
+try:
+    pid = os.fork()
+except OSError:
+    pid = 1
+if pid == 0:
+    time.sleep(99)
+"""
     look = "import os\nprint(sorted(os.listdir('.')))\n"
     first, second = sandbox.python(leave + look, [Case(), Case()])
     fresh = sandbox.python(look, [Case()])[0]
     yield "leave files for the next case", second.stdout == first.stdout, "folder emptied"
-    yield "leave files for the next answer", fresh.stdout == b"[]\n", "folder of its own" if rung < 3 else "folder emptied"
-    ran = sandbox.python("import os\ntry:\n    os.kill(-1, 9)\nexcept OSError: pass\nprint(1)", [Case(), Case()])
-    yield "kill the other cases of the answer", ran[1].outcome != "limit" or ran[1].limit == "memory", "one case at a time"
+    how = "folder of its own" if rung < 3 else "folder emptied"
+    yield "leave files for the next answer", fresh.stdout == b"[]\n", how
+    kill = "import os\ntry:\n    os.kill(-1, 9)\nexcept OSError:\n    pass\nprint(1)"
+    ran = sandbox.python(kill, [Case(), Case()])
+    yield "kill the other cases of the answer", len(ran) == 2 and ran[1].limit in (None, "memory"), "one case at a time"
 
 
 def run_cheats(rung: int) -> Iterator[tuple[str, bool, str]]:
@@ -191,9 +206,10 @@ def run_cheats(rung: int) -> Iterator[tuple[str, bool, str]]:
     test_case = {"call_type": "assert", "fn_name": "secret", "assert_case": ["assert secret() == 'the-expected-value'"]}
     query = Query((Message("user", "q"),), "code", test_case=test_case)
     try:
-        for cheat in CHEATS:
+        for cheat in cheats():
             verdict = verifier(query, Response("k", "q", "t", f"```python\n{cheat.program}\n```"))
-            yield f"cheat: {cheat.name}", verdict.outcome == "fail", "compared outside" if "got" in verdict.reason else verdict.reason[8:60]
+            how = "compared outside" if "got" in verdict.reason else verdict.reason[8:60]
+            yield f"cheat: {cheat.name}", verdict.outcome == "fail", how
     finally:
         verifier.close()
 

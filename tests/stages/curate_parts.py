@@ -7,9 +7,10 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from stillhouse.records import Message, Query, Response, Verdict
+from stillhouse.records import Fault, Message, Query, Response, Verdict
 
 
 class Rows:
@@ -95,3 +96,51 @@ def no_cats(query: Query) -> Verdict:
     """A user's own query filter."""
     found = "cat" in query.text
     return Verdict("fail" if found else "pass", float(not found), "no_cats", "holds a cat" if found else "")
+
+
+def no_cat_replies(query: Query, response: Response) -> Verdict:
+    """A user's own filter of responses."""
+    found = "cat" in response.text
+    return Verdict("fail" if found else "pass", float(not found), "no_cats", "holds a cat" if found else "")
+
+
+class FailsLate:
+    """A filter that counts its calls in notes["log"], and raises after 10,000 while notes["fail"] is not there."""
+
+    def __init__(self, notes: dict[str, str]) -> None:
+        self.log, self.fail = Path(notes["log"]), Path(notes["fail"])
+
+    def judge(self, pairs: list[tuple[Query, Response]]) -> list[Verdict]:
+        calls = int(self.log.read_text()) if self.log.exists() else 0
+        self.log.write_text(str(calls + len(pairs)))
+        if calls > 10_000 and not self.fail.exists():
+            raise ValueError("not yet")
+        return [Verdict("pass", 1.0, "late")] * len(pairs)
+
+
+class Letters:
+    """A tokenizer of characters without blanks."""
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        return [[ord(c) for c in text if not c.isspace()] for text in texts]
+
+    def decode(self, numbers: list[int]) -> str:
+        return " ".join(map(chr, numbers))
+
+
+class Halves:
+    """A tokenizer that only counts: two characters are a token."""
+
+    def __call__(self, texts: list[str]) -> list[int]:
+        return [len(text) // 2 for text in texts]
+
+
+class LengthScorer:
+    """A perplexity scorer by length."""
+
+    def score_all(self, pairs: list[tuple[str, str]]) -> list[Any]:
+        return [Fault("timeout", "slow") if "fault" in text else score(float(len(text))) for _, text in pairs]
+
+
+def score(value: float) -> SimpleNamespace:
+    return SimpleNamespace(response=value, full=1.0, tokens=2, whole=True)

@@ -2,22 +2,39 @@
 
 import asyncio
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from stillhouse.records import Fault
 from stillhouse.testing import FakeServer
+from stillhouse.transport.aiohttp_wire import AiohttpWire
 from stillhouse.transport.client import Client, endpoint_problems, to_json
+from stillhouse.transport.wire import HttpWire, Wire
 
 KEY = "sk-secret-0123456789"
 BODY = to_json({"model": "fake-model", "messages": [{"role": "user", "content": "What is 1 + 1?"}], "max_tokens": 50})
 
 
+WIRES: dict[str, Callable[[], Wire]] = {"ours": HttpWire, "aiohttp": AiohttpWire}
+
+
+@pytest.fixture(params=WIRES, autouse=True)
+def wire(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Every claim holds for both carriers."""
+    global made_wire
+    made_wire = WIRES[request.param]
+    yield
+    made_wire = HttpWire
+
+
+made_wire: Callable[[], Wire] = HttpWire
+
+
 def run(work: Callable[[Client], Any]) -> Any:
     async def main() -> Any:
-        client = Client()
+        client = Client(wire=made_wire())
         try:
             return await work(client)
         finally:
@@ -45,7 +62,7 @@ def fault_of_post(url: str, *, deadline: float = 20.0, max_bytes: int = 1_000_00
         ("503", "overloaded", True, False, "answered 503"),
         ("500", "server_error", True, False, "answered 500"),
         ("502", "server_error", True, True, "answered 502"),
-        ("reset", "reset", True, True, "closed the connection"),
+        ("reset", "reset", True, True, "closed the connection without a reply"),
         ("reset_early", "reset", True, True, "closed the connection"),
         ("cut_body", "cut_body", True, True, "closed the connection"),
         ("cut_json", "bad_json", True, True, "JSON that is cut after"),
@@ -111,7 +128,7 @@ def test_retry_after_of_the_server_is_carried() -> None:
 
 
 def test_one_client_serves_event_loop_after_event_loop() -> None:
-    client = Client()
+    client = Client(wire=made_wire())
 
     async def once(url: str) -> int:
         reply = await client.get(url, {}, deadline=20)

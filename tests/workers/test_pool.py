@@ -229,9 +229,9 @@ def test_workers_do_not_hear_an_interrupt(pool: WorkerPool) -> None:
 def test_cpu_time_of_the_workers_is_counted_as_that_of_children() -> None:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     with WorkerPool({"good": GOOD}, workers=1) as pool, pytest.raises(WorkerTimeout):
-        call(pool, "spin_in_c", deadline=0.5)
+        call(pool, "spin_in_c", deadline=2.0)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert after.ru_utime - before.ru_utime > 0.3
+    assert after.ru_utime - before.ru_utime > 0.2
 
 
 def test_all_processes_end_when_the_parent_is_killed() -> None:

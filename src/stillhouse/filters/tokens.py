@@ -17,6 +17,7 @@ from stillhouse.filters.words import split_words
 from stillhouse.records import Response
 
 U32 = NDArray[np.uint32]
+_AT_ONCE = 4 << 20  # characters whose words are in memory together
 
 
 def assistant_text(response: Response) -> str:
@@ -62,11 +63,19 @@ class Tokens:
     def _encode(self, texts: Sequence[str]) -> list[U32]:
         if self._tokenizer is not None:
             return [np.asarray(numbers, np.uint32) for numbers in self._tokenizer.encode(list(texts))]
-        if not texts:
-            return []
-        words = split_words(pa.array([_sound(text) for text in texts], pa.large_string()))
-        numbers = (words.hashes >> np.uint64(32)).astype(np.uint32)
-        return [numbers[a:b] for a, b in zip(words.offsets[:-1], words.offsets[1:], strict=True)]
+        found: list[U32] = []
+        while len(found) < len(texts):
+            part: list[str] = []
+            size = 0
+            for text in texts[len(found) :]:
+                part.append(_sound(text))
+                size += len(text)
+                if size >= _AT_ONCE:
+                    break
+            words = split_words(pa.array(part, pa.large_string()))
+            numbers = (words.hashes >> np.uint64(32)).astype(np.uint32)
+            found += [numbers[a:b] for a, b in zip(words.offsets[:-1], words.offsets[1:], strict=True)]
+        return found
 
 
 def _sound(text: str) -> str:

@@ -16,7 +16,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from stillhouse.sandbox import outcome, wire
 from stillhouse.sandbox.canary import CANARY, CANARY_CASE, escapes
@@ -26,6 +26,7 @@ from stillhouse.sandbox.outcome import Case, Ran
 
 _CONFINE_SECONDS = 30.0
 _GRACE = 20.0  # seconds beyond a case's own limit before the sandbox itself is taken for stuck
+_CASES_OF_A_JAIL, _INPUTS_OF_A_JAIL = 64, 64 << 20
 _KEPT_PROGRAMS = 64 << 20  # bytes of compiled answers kept
 
 
@@ -37,8 +38,21 @@ class Breaks(Exception):  # noqa: N818  a finding about an answer
     """This answer ended its own jail twice while others run well: nothing can be said of it."""
 
 
+class _Job(NamedTuple):
+    """What a warden is to do: python, program or compile; the program's bytes go before the inputs."""
+
+    kind: str
+    fields: dict[str, Any]
+    program: bytes
+    limits: Limits
+
+
 class _Fault(Exception):  # noqa: N818  leads to another try
     pass
+
+
+class _SourceFault(_Fault):
+    """The warden ended while it read the source."""
 
 
 class Sandbox:
@@ -84,8 +98,7 @@ class Sandbox:
     ) -> list[Ran]:
         """Run Python source. limits: other than the sandbox's; go_on: called after each case, False leaves the rest
         out. A source that cannot be parsed gives one error per case. Raises SandboxDown, Breaks."""
-        job = {"code": code, "steps": [case.steps for case in cases]}
-        return self._run("python", job, b"", cases, limits or self.limits, go_on)
+        return self._run(_Job("python", {"code": code}, b"", limits or self.limits), cases, go_on)
 
     def cpp(
         self,
@@ -99,9 +112,11 @@ class Sandbox:
         with self._lock:
             program = self._compiled(source)
             if isinstance(program, Ran):
-                return _all(program, cases, go_on)
-            job = {"program": len(program), "arguments": ["solution"]}
-            return self._run("program", job, program, cases, limits or self.limits, go_on)
+                results: list[Ran] = []
+                _fill(results, program, cases, go_on)
+                return results
+            job = _Job("program", {"program": len(program), "arguments": ["solution"]}, program, limits or self.limits)
+            return self._run(job, cases, go_on)
 
     def close(self) -> None:
         with self._lock:
@@ -140,7 +155,7 @@ class Sandbox:
             arguments = [compiler, f"-std={standard}", "-O2", "-w", "-pthread", "-fmax-errors=3", "-x", "c++", "-",
                          "-o", "program"]  # fmt: skip
             case = Case(source.encode("utf-8", "replace"))
-            (ran,) = self._run("compile", {"arguments": arguments}, b"", [case], self.compiling, None)
+            (ran,) = self._run(_Job("compile", {"arguments": arguments}, b"", self.compiling), [case], None)
             if ran.outcome == "done" and ran.values:
                 program: bytes = ran.values[0]
                 return program
@@ -154,87 +169,98 @@ class Sandbox:
         reason = f"it does not compile: {first.reason if first.outcome == 'limit' else told[:300]}"
         return Ran(first.outcome, reason, first.limit, b"", first.stderr, (), first.seconds)
 
-    def _run(
-        self,
-        kind: str,
-        job: dict[str, Any],
-        program: bytes,
-        cases: Sequence[Case],
-        limits: Limits,
-        go_on: Callable[[Ran], bool] | None,
-    ) -> list[Ran]:
-        """Run a job, once more after a fault of the sandbox. A second fault is the machine's or the answer's: a
-        canary tells which."""
-        message = {**job, "kind": kind, "limits": limits, "inputs": [len(case.stdin) for case in cases]}
-        blob = program + b"".join(case.stdin for case in cases)
+    def _run(self, job: _Job, cases: Sequence[Case], go_on: Callable[[Ran], bool] | None) -> list[Ran]:
+        """Run a job, in several jails where it has many cases. A fault of the sandbox is tried again from the case it
+        came at; a second one is the machine's or the answer's: a canary tells which."""
+        results: list[Ran] = []
+        faults: list[str] = []
+        going = True
         with self._lock:
-            fault = ""
-            for _ in range(2):
+            while going and len(results) < len(cases):
                 server = self._started()
                 try:
-                    return self._once(server, message, blob, cases, limits, go_on)
+                    going = self._once(server, job, cases, results, go_on)
                 except (_Fault, wire.Broken, OSError) as error:
-                    fault = f"{error} {server.errors()}".strip()
+                    faults.append(f"{error} {server.errors()}".strip())
                     self.close()
-            try:
-                self._started()  # proves itself with the canary
-            except SandboxDown as down:
-                raise SandboxDown(f"{fault}; then: {down}") from down
-            raise Breaks(fault)
+                    if len(faults) > 1:
+                        self._blame(error, faults[-1])
+                        _fill(results, Ran("error", "its source ends the interpreter that reads it"), cases, go_on)
+        return results
+
+    def _blame(self, error: Exception, fault: str) -> None:
+        """Raise what two faults mean; where the source was being read and others run well, it is the source's."""
+        try:
+            self._started()  # proves itself with the canary
+        except SandboxDown as down:
+            raise SandboxDown(f"{fault}; then: {down}") from down
+        if not isinstance(error, _SourceFault):
+            raise Breaks(fault) from error
 
     def _once(
         self,
         server: Server,
-        message: dict[str, Any],
-        blob: bytes,
+        job: _Job,
         cases: Sequence[Case],
-        limits: Limits,
+        results: list[Ran],
         go_on: Callable[[Ran], bool] | None,
-    ) -> list[Ran]:
+    ) -> bool:
+        """One jail: run the next cases that have no result yet. Says whether to go on with the rest."""
+        batch = _batch(cases[len(results) :])
+        message = {**job.fields, "kind": job.kind, "limits": job.limits, "inputs": [len(case.stdin) for case in batch]}
+        if job.kind == "python":
+            message["steps"] = [case.steps for case in batch]
+        blob = job.program + b"".join(case.stdin for case in batch)
         self._serial += 1
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
-                told = {"memory": limits.memory, "files": limits.files, "serial": self._serial}
+                told = {"memory": job.limits.memory, "files": job.limits.files, "serial": self._serial}
                 server.send(told, theirs.fileno())
             try:
                 wire.write(ours, message, blob, deadline=time.monotonic() + _CONFINE_SECONDS)
-                results = self._hear_cases(ours, message["kind"], cases, limits, go_on)
+                going = self._hear_cases(server, ours, job, cases, len(batch), results, go_on)
             except BaseException:
                 with contextlib.suppress(OSError):  # the server may be the one that is gone
                     server.end_job()
                 raise
         self._hear_end(server)
-        return results
+        return going
 
     def _hear_cases(
         self,
+        server: Server,
         channel: socket.socket,
-        kind: str,
+        job: _Job,
         cases: Sequence[Case],
-        limits: Limits,
+        count: int,
+        results: list[Ran],
         go_on: Callable[[Ran], bool] | None,
-    ) -> list[Ran]:
+    ) -> bool:
         self._hear(channel, "confined", _CONFINE_SECONDS)
-        if kind == "python":
+        if job.kind == "python":
             try:
-                word = self._hear(channel, "loaded", limits.seconds)
+                word = self._hear(channel, "loaded", job.limits.seconds)
             except wire.Late:
+                server.end_job()
                 word = {"phase": "broken", "reason": "its source takes too long to parse"}
+            except wire.Broken as error:
+                raise _SourceFault(str(error)) from error
             if word["phase"] == "broken":
-                return _all(Ran("error", str(word["reason"])), cases, go_on)
-        results: list[Ran] = []
-        for case in cases:
-            word, blob = wire.read(channel, deadline=time.monotonic() + limits.seconds + _GRACE)
-            if word.get("case") != len(results):
+                _fill(results, Ran("error", str(word["reason"])), cases, go_on)
+                return False
+        for number in range(count):
+            word, blob = wire.read(channel, deadline=time.monotonic() + job.limits.seconds + _GRACE)
+            if word.get("case") != number:
                 raise _Fault(str(word.get("reason", word)))
             try:
-                results.append(outcome.read(word, blob, case, limits))
+                ran = outcome.read(word, blob, cases[len(results)], job.limits)
             except (ValueError, KeyError, TypeError) as error:
                 raise _Fault(f"an unreadable result: {error}") from error
-            if go_on is not None and not go_on(results[-1]):
-                break
-        return results
+            results.append(ran)
+            if go_on is not None and not go_on(ran):
+                return False
+        return True
 
     def _hear(self, channel: socket.socket, phase: str, seconds: float) -> dict[str, Any]:
         word, _ = wire.read(channel, deadline=time.monotonic() + seconds)
@@ -270,25 +296,34 @@ class Sandbox:
     def _proven(self, rung: int) -> Server:
         """A server on this rung that has run a canary, which tried to escape in vain. Raises NoRung."""
         server = Server(rung, packages=self.packages)
-        message = {"code": CANARY, "steps": [CANARY_CASE.steps], "kind": "python", "limits": self.limits, "inputs": [0]}
+        results: list[Ran] = []
         try:
-            (ran,) = self._once(server, message, b"", [CANARY_CASE], self.limits, None)
+            self._once(server, _Job("python", {"code": CANARY}, b"", self.limits), [CANARY_CASE], results, None)
         except (_Fault, wire.Broken, OSError) as error:
             reason = f"{error} {server.errors()}".strip()
             server.close()
             raise NoRung(reason, server.better) from error
-        problem = escapes(ran, rung)
+        problem = escapes(results[0], rung)
         if problem:
             server.close()
             raise NoRung(problem, server.better)
         return server
 
 
-def _all(ran: Ran, cases: Sequence[Case], go_on: Callable[[Ran], bool] | None) -> list[Ran]:
-    """The same end for every case, as far as the caller goes on."""
-    results: list[Ran] = []
-    for _ in cases:
+def _batch(cases: Sequence[Case]) -> Sequence[Case]:
+    """The first cases, as many as one jail takes: their inputs are open files in memory."""
+    size = count = 0
+    for case in cases[:_CASES_OF_A_JAIL]:
+        size += len(case.stdin)
+        if count and size > _INPUTS_OF_A_JAIL:
+            break
+        count += 1
+    return cases[:count]
+
+
+def _fill(results: list[Ran], ran: Ran, cases: Sequence[Case], go_on: Callable[[Ran], bool] | None) -> None:
+    """The same end for every case that has none yet, as far as the caller goes on."""
+    while len(results) < len(cases):
         results.append(ran)
         if go_on is not None and not go_on(ran):
             break
-    return results

@@ -23,7 +23,7 @@ class Limits(NamedTuple):
     processes: int = 64
 
 
-COMPILING = Limits(seconds=40.0, memory=2048 * MIB, output=8 * MIB, files=64 * MIB, processes=64)
+COMPILING = Limits(seconds=40.0, memory=2000 * MIB, output=8 * MIB, files=64 * MIB, processes=64)
 STACK = 64 * MIB
 STACK_OF_BINARY = 256 * MIB  # contests give the stack all the memory
 
@@ -40,8 +40,12 @@ def _lower(kind: int, soft: int, hard: int | None = None) -> None:
 def apply(limits: Limits, *, stack: int, others: int = 1) -> None:
     """Lower this process's limits for good. others: processes of the same user that are not the answer's.
 
-    RLIMIT_CPU is only the last resort behind the watched wall clock.
+    Raises OSError where this process itself was given less memory than that: its answers would fail for it.
     """
+    ceiling = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if ceiling != resource.RLIM_INFINITY and ceiling < limits.memory:
+        raise OSError(f"RLIMIT_AS of the process that started the sandbox is {ceiling // MIB} MiB, and a program may"
+                      f" use {limits.memory // MIB}")  # fmt: skip
     _lower(resource.RLIMIT_AS, limits.memory)
     _lower(resource.RLIMIT_FSIZE, limits.files)
     _lower(resource.RLIMIT_NPROC, limits.processes + others)
@@ -53,7 +57,18 @@ def apply(limits: Limits, *, stack: int, others: int = 1) -> None:
     _lower(resource.RLIMIT_RTPRIO, 0)
 
 
+def lift() -> None:
+    """Take back what the starting process was limited to, as far as this one may: root may, others up to hard."""
+    names = ("RLIMIT_AS", "RLIMIT_DATA", "RLIMIT_CPU", "RLIMIT_FSIZE", "RLIMIT_STACK")
+    for kind in (getattr(resource, name) for name in names):
+        try:
+            resource.setrlimit(kind, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        except (ValueError, OSError):
+            hard = resource.getrlimit(kind)[1]
+            resource.setrlimit(kind, (hard, hard))
+
+
 def limit_cpu(limits: Limits) -> None:
-    """Of a case's own process: twice its wall clock on every core it may use is more than it can ever need."""
+    """Of a case's own process, as the last resort behind the watched wall clock: twice as many seconds."""
     seconds = int(limits.seconds * 2) + 2
     _lower(resource.RLIMIT_CPU, seconds, seconds + 1)

@@ -26,8 +26,8 @@ get_robust_list set_tid_address arch_prctl"""
 _SIGNALS = """rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait rt_sigsuspend sigaltstack
 restart_syscall"""
 _SELF = """getpid getppid gettid getuid geteuid getgid getegid getresuid getresgid getgroups getpgid getpgrp setpgid
-getsid setsid capget exit exit_group wait4 waitid pidfd_open getrusage sysinfo uname getcpu getrandom getrlimit setrlimit
-getpriority sched_yield sched_getaffinity sched_getparam sched_getscheduler sched_get_priority_max
+getsid setsid capget exit exit_group wait4 waitid pidfd_open getrusage sysinfo uname getcpu getrandom getrlimit
+setrlimit getpriority sched_yield sched_getaffinity sched_getparam sched_getscheduler sched_get_priority_max
 sched_get_priority_min"""
 _PAIRS = "sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg shutdown getsockopt getsockname getpeername"
 _PLAIN = f"{_FILES} {_WAITING} {_MEMORY} {_SIGNALS} {_SELF} {_PAIRS}".split()
@@ -74,8 +74,8 @@ def alone_filter(pid: int) -> bytes:
         "prctl": When(0, values=_CONDITIONS["prctl"].values),
         "clone": When(0, having=_CLONE_THREAD, otherwise=EAGAIN),
     }
-    return assemble(None, conditions, {"landlock_create_ruleset": EPERM, "landlock_restrict_self": EPERM, "fork": EAGAIN, "vfork": EAGAIN, "tkill": EPERM, "setsid": EPERM,
-                                       "setpgid": EPERM})  # fmt: skip
+    denied = dict.fromkeys(("landlock_create_ruleset", "landlock_restrict_self", "tkill", "setsid", "setpgid"), EPERM)
+    return assemble(None, conditions, denied | {"fork": EAGAIN, "vfork": EAGAIN})
 
 
 def outer_filter() -> bytes:

@@ -23,7 +23,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, NoReturn
 
-from stillhouse.sandbox import case, folder, namespaces, policy, procs, syscalls, warden
+from stillhouse.sandbox import case, folder, limits, namespaces, policy, procs, syscalls, warden
 
 _LOOK = 0.05  # seconds between looks at the memory of a running answer
 # what nearly every answer imports; not threading or random, whose hooks after each fork cost as much as the fork
@@ -196,6 +196,7 @@ def main(setting: Mapping[str, Any], control: socket.socket) -> NoReturn:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
         signal.signal(number, signal.SIG_IGN if number in (signal.SIGINT, signal.SIGHUP) else signal.SIG_DFL)
     warnings.simplefilter("ignore")
+    limits.lift()
     try:
         Server(setting, control).run()
     except BaseException as error:  # noqa: BLE001  whatever it is, the parent is told

@@ -7,6 +7,7 @@ rejects with a reason, and a cell that cannot be read leaves its reason in `extr
 
 from __future__ import annotations
 
+import ast
 import difflib
 import json
 import math
@@ -286,6 +287,14 @@ def _object(value: Any, name: str, problems: list[str]) -> Mapping[str, Any] | N
     return None
 
 
+def _listed(text: str) -> Any:
+    """A list from JSON, or from a Python literal (with None and single quotes), as some corpora have it."""
+    try:
+        return decode_json(text)
+    except ValueError:
+        return ast.literal_eval(text)
+
+
 def constraints_of(value: Any, problems: list[str]) -> Mapping[str, Any] | None:
     """`{"instruction_id_list": [...], "kwargs": [{...}, ...]}` from the forms that are published.
 
@@ -297,9 +306,9 @@ def constraints_of(value: Any, problems: list[str]) -> Mapping[str, Any] | None:
     ids, kwargs = given.get("instruction_id_list"), given.get("kwargs")
     try:
         ids = decode_json(ids) if isinstance(ids, str) and ids.lstrip().startswith("[") else ids
-        kwargs = decode_json(kwargs) if isinstance(kwargs, str) and kwargs.strip() else kwargs
+        kwargs = _listed(kwargs) if isinstance(kwargs, str) and kwargs.strip() else kwargs
         each = [decode_json(item) if isinstance(item, str) and item.strip() else item for item in kwargs or []]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         problems.append(f"kwargs of instruction_constrain are not JSON: {error}")
         return None
     ids = [ids] if isinstance(ids, str) else list(ids or [])

@@ -30,6 +30,7 @@ from stillhouse.store.tables import QUERIES, REJECTED, TableWriter
 NEAR_DUPLICATES = Part("stillhouse.filters.near_duplicates:NearDuplicates")
 CONTAMINATION = Part("stillhouse.filters.contamination:Contamination")
 GROUP_ROWS = 50_000  # rows that are checked and written by one task
+MOST_GROUPS = 512  # each opens every shard: more of them would make large pools quadratic
 ONE_FILE_ROWS = 20_000  # up to here the parts become one file
 HITS_TOLD = 1000  # hits of a benchmark that contamination.json spells out; rejected.parquet has all
 _VERSION = 1  # of the shards' layout and of the rules, a part of the work folder's name
@@ -153,7 +154,7 @@ def _write(
     with whole_file(match) as place, place.open("wb") as out:
         np.save(out, corpus.match)
     rows = len(corpus.state)
-    groups = max(-(-rows // GROUP_ROWS), min(2 * engine.workers, -(-rows // 500)), 1)
+    groups = max(min(-(-rows // GROUP_ROWS), MOST_GROUPS), min(2 * engine.workers, -(-rows // 500)), 1)
     task = WriteGroup(
         corpus.spans(), state, match, items, tuple(corpus.hit_files), verifiers, frozenset(supplied), work
     )

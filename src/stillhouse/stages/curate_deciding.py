@@ -12,13 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stillhouse.engines.engine import Engine
 from stillhouse.engines.shards import whole_file
 from stillhouse.records import Part
-from stillhouse.stages.curate_reading import ALIVE, BENCHMARK, CONFLICT, DUPLICATE, NEAR
+from stillhouse.stages.curate_reading import ALIVE, BENCHMARK, CONFLICT, DUPLICATE, NEAR, read_told
 
 ROWS_AT_ONCE = 4_000_000  # rows of a key range, or hashes of a band, that are sorted in memory together
 PAIRS_AT_ONCE = 200_000
@@ -223,13 +222,11 @@ class _Similar:
         return str(path)
 
 
-def drop_benchmark_hits(corpus: Corpus, name: str = "hits.parquet") -> None:
+def drop_benchmark_hits(corpus: Corpus, name: str = "hits.arrow") -> None:
     """Mark the rows that stand so far and match a benchmark; match holds the number of the benchmark's item."""
     corpus.hit_files.append(name)
     for folder, start, _ in corpus.spans():
-        if not (folder / name).exists():
-            continue
-        hits = pq.read_table(folder / name, columns=["ordinal", "item"])
+        hits = read_told(folder / name)
         rows = start + hits["ordinal"].to_numpy()
         fresh = corpus.state[rows] == ALIVE
         corpus.state[rows[fresh]] = BENCHMARK

@@ -26,15 +26,21 @@ from stillhouse.engines.shards import whole_folder
 from stillhouse.records import Part, Query, UserMistake, Verdict
 from stillhouse.store.tables import QUERIES, query_to_row, to_table
 
-BLOCK_ROWS = 20_000
+BLOCK_ROWS = 50_000
 BLOCK_BYTES = 32 << 20
 KERNEL_BYTES = 4 << 20  # text whose words are in memory at once
 MATCH_CHARACTERS = 2000
 
 ALIVE, NO_TEXT, NO_REFERENCE, CONFLICT, DUPLICATE, FILTERED, NEAR, BENCHMARK = range(8)
 
-FLAGS = pa.schema([("ordinal", pa.int64()), ("rule", pa.string()), ("reason", pa.string()), ("match", pa.string())])
-HITS = pa.schema([("ordinal", pa.int64()), ("item", pa.int64()), ("rule", pa.string()), ("match", pa.string())])
+TOLD = pa.schema([
+    ("position", pa.int64()), ("ordinal", pa.int64()), ("item", pa.int64()), ("rule", pa.string()),
+    ("reason", pa.string()), ("match", pa.string()),
+])  # fmt: skip
+"""What is to be told of rows of a shard, sorted by position. position: of the row in rows.arrow; ordinal: as read;
+item: of the benchmarks, -1 where none matched."""
+
+Told = tuple[int, int, str, str, str]  # ordinal, item, rule, reason, match
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,24 +112,28 @@ class _Judge:
 
     def write(self, block: Sequence[Query], shard: Path) -> None:
         rules = np.zeros(len(block), np.uint8)
-        flags: list[tuple[int, str, str, str]] = []
+        flags: list[Told] = []
         for ordinal, query in enumerate(block):
             rule, flag = self._row(query)
             if flag is not None:
                 rules[ordinal] = rule
-                flags.append((ordinal, *flag))
+                flags.append((ordinal, -1, *flag))
         high, low = _keys(block)
         order = np.lexsort((low, high))
+        position = np.empty_like(order)
+        position[order] = np.arange(len(order))
         table, texts = queries_table(block)
         with pa.OSFile(str(shard / "rows.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table.take(order), max_chunksize=4096)
         np.save(shard / "rule.npy", rules)
         np.save(shard / "high.npy", high)
         np.save(shard / "low.npy", low)
-        np.save(shard / "order.npy", order.astype(np.int64))
+        np.save(shard / "sorted.npy", high[order])
+        np.save(shard / "order.npy", order)
+        np.save(shard / "position.npy", position)
         np.save(shard / "reference.npy", np.fromiter((_reference(q) for q in block), np.uint64, len(block)))
-        _write_rows(shard / "flags.parquet", FLAGS, flags)
-        self._texts(block, texts, rules, shard)
+        write_told(shard / "flags.arrow", flags, position)
+        write_told(shard / "hits.arrow", self._texts(block, texts, rules, shard), position)
 
     def _row(self, query: Query) -> tuple[int, tuple[str, str, str] | None]:
         if not query.text.strip():
@@ -150,8 +160,8 @@ class _Judge:
             self.checks[category] = self.judging.verifiers[category].build().check
         return self.checks[category](query)
 
-    def _texts(self, block: Sequence[Query], texts: pa.Array, rules: NDArray[np.uint8], shard: Path) -> None:
-        """Signatures and benchmark hits of the rows that stand so far, a few megabytes of text at a time."""
+    def _texts(self, block: Sequence[Query], texts: pa.Array, rules: NDArray[np.uint8], shard: Path) -> list[Told]:
+        """Spill signatures and return benchmark hits of the rows that stand so far, a few megabytes at a time."""
         texts = pc.if_else(pa.array(rules == ALIVE), texts, "")
         sizes = np.cumsum(pc.binary_length(texts).to_numpy(zero_copy_only=False))
         bands, shingles, lengths, hits = [], [], [np.zeros(1, np.int64)], []
@@ -173,17 +183,17 @@ class _Judge:
             np.save(shard / "bands.npy", np.concatenate(bands, axis=1))
             np.save(shard / "shingles.npy", np.concatenate(shingles))
             np.save(shard / "offsets.npy", np.cumsum(np.concatenate(lengths)))
-        write_hits(shard / "hits.parquet", hits)
+        return hits
 
     def _hits(
         self, block: Sequence[Query], rules: NDArray[np.uint8], hits: Sequence[Any], start: int, end: int
-    ) -> list[tuple[int, int, str, str]]:
+    ) -> list[Told]:
         found = {start + hit.row: hit for hit in hits}
         several = [i for i in range(start, end) if len(block[i].messages) > 1 and rules[i] == ALIVE]
         if several:  # the last question alone may be a benchmark's
             last = self.contamination.judge(text_array([block[i].text for i in several]))
             found = {several[hit.row]: hit for hit in last} | found
-        return [(i, h.item, h.rule, h.match[:MATCH_CHARACTERS]) for i, h in sorted(found.items())]
+        return [(i, h.item, h.rule, "", h.match[:MATCH_CHARACTERS]) for i, h in sorted(found.items())]
 
 
 def text_array(texts: Sequence[str]) -> pa.Array:
@@ -257,15 +267,28 @@ def _reference(query: Query) -> int:
     return int.from_bytes(digest, "little") or 1
 
 
-def write_hits(path: Path, hits: Sequence[tuple[int, int, str, str]]) -> None:
-    """Benchmark hits of a shard: (ordinal, item, rule, match)."""
-    _write_rows(path, HITS, hits)
-
-
-def _write_rows(path: Path, schema: pa.Schema, rows: Sequence[tuple[Any, ...]]) -> None:
-    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
-    arrays = [
-        text_array(list(c)).cast(f.type) if pa.types.is_string(f.type) else pa.array(c, f.type)
-        for c, f in zip(columns, schema, strict=True)
+def write_told(path: Path, told: Sequence[Told], position: NDArray[np.int64]) -> None:
+    """Write what is to be told of a shard's rows, in the order of their positions."""
+    told = sorted(told, key=lambda row: int(position[row[0]]))
+    ordinals, items, rules, reasons, matches = zip(*told, strict=True) if told else ((),) * 5
+    columns = [
+        pa.array(position[list(ordinals)], pa.int64()),
+        pa.array(ordinals, pa.int64()),
+        pa.array(items, pa.int64()),
     ]
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), path)
+    columns += [text_array(list(texts)).cast(pa.string()) for texts in (rules, reasons, matches)]
+    table = pa.Table.from_arrays(columns, schema=TOLD)
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, TOLD) as writer:
+        writer.write_table(table)
+
+
+def read_told(path: Path, first: int = 0, end: int | None = None) -> pa.Table:
+    """What was told of the rows at positions first..end of a shard; an empty table where nothing was."""
+    if not path.exists():
+        return TOLD.empty_table()
+    with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
+        table = file.read_all()
+    positions = table["position"].to_numpy()
+    start = int(np.searchsorted(positions, first))
+    stop = len(positions) if end is None else int(np.searchsorted(positions, end))
+    return table.slice(start, stop - start)

@@ -1,6 +1,6 @@
 """Decontamination by meaning, the last and dearest look at the corpus: only rows that still stand are embedded.
 
-In: the shards, the benchmarks' texts, an embedding part. Out: `semantic.parquet` in each shard, and states marked. A
+In: the shards, the benchmarks' texts, an embedding part. Out: `HASH-semantic.arrow` in each shard, and states marked. A
 shard that was embedded before a kill is not embedded again.
 """
 
@@ -19,9 +19,9 @@ from stillhouse.engines.engine import Engine
 from stillhouse.engines.shards import whole_file
 from stillhouse.records import Part, canonical_json, content_hash
 from stillhouse.stages.curate_deciding import Corpus, drop_benchmark_hits
-from stillhouse.stages.curate_reading import ALIVE, MATCH_CHARACTERS, write_hits
+from stillhouse.stages.curate_reading import ALIVE, MATCH_CHARACTERS, write_told
 
-NAME = "semantic.parquet"
+NAME = "semantic.arrow"
 
 
 def drop_semantic_hits(corpus: Corpus, engine: Engine, part: Part, items: Path) -> dict[str, Any]:
@@ -54,7 +54,6 @@ class _Embed:
             texts = file.read_all().select(["query"]).filter(pa.array(stands))["query"]
         hits = index.judge(pc.fill_null(texts, "").to_pylist())
         places = order[np.flatnonzero(stands)]
+        told = [(int(places[h.row]), h.item, h.rule, "", h.match[:MATCH_CHARACTERS]) for h in hits]
         with whole_file(path) as place:
-            write_hits(
-                place, [(int(places[h.row]), h.item, h.rule, h.match[:MATCH_CHARACTERS]) for h in hits]
-            )  # fmt: skip
+            write_told(place, told, np.load(folder / "position.npy"))

@@ -29,6 +29,7 @@ from stillhouse.stages.curate_reading import (
     NEAR,
     NO_REFERENCE,
     NO_TEXT,
+    read_told,
 )
 from stillhouse.store.tables import QUERIES, REJECTED, row_to_query, write_table
 from stillhouse.workers import WorkerDied, WorkerError, WorkerPool, WorkerTimeout
@@ -58,6 +59,17 @@ class Written:
 
 
 @dataclass(frozen=True, slots=True)
+class _Slice:
+    """rows: numbers of a group's rows, sorted by key and, within one key, as read; table: the same rows unsorted,
+    order: where in it each of them stands; told: row number -> what the shard tells of it."""
+
+    rows: NDArray[np.int64]
+    table: pa.Table
+    order: NDArray[np.int64]
+    told: dict[int, dict[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
 class WriteGroup:
     """Callable of the engine. spans: (shard, first row, end); state and match: spilled arrays over all rows."""
 
@@ -71,14 +83,15 @@ class WriteGroup:
     folder: Path
 
     def __call__(self, group: Group) -> Written:
-        rows, table, order = self._rows(group)
+        slice_ = self._rows(group)
+        rows, order = slice_.rows, slice_.order
         state = np.load(self.state, mmap_mode="r")[rows]
         stands = np.flatnonzero(state == 0)
         outcome = Written(
             str(self.folder / f"kept-{group.number:05d}.parquet"),
             str(self.folder / f"rejected-{group.number:05d}.parquet"),
         )
-        kept = table.take(order[stands])
+        kept = slice_.table.take(order[stands])
         checked = self._check(kept)
         passed = np.array([reason is None for reason in checked], np.bool_)
         set_aside = pa.table({
@@ -92,7 +105,7 @@ class WriteGroup:
             failed = failed.append_column(name, pa.nulls(failed.num_rows, pa.string()))
         kept = kept if passed.all() else kept.filter(pa.array(passed))
         gone = np.flatnonzero(state != 0)
-        rejected = self._explained(table.take(order[gone]), rows[gone], state[gone], outcome)
+        rejected = self._explained(slice_.table.take(order[gone]), rows[gone], state[gone], slice_.told, outcome)
         rejected = pa.concat_tables([rejected, failed.select(rejected.column_names)]).sort_by("key")
         with told_when_full(self.folder):
             write_table(Path(outcome.kept), kept, QUERIES)
@@ -101,27 +114,28 @@ class WriteGroup:
         _count(outcome.counts, rejected, rejected["rule"].to_pylist())
         return outcome
 
-    def _rows(self, group: Group) -> tuple[NDArray[np.int64], pa.Table, NDArray[np.int64]]:
-        """The rows of a group: their numbers, sorted by key and, within one key, as read; an unsorted table, and
-        where in it each of them stands."""
+    def _rows(self, group: Group) -> _Slice:
+        """The rows of a group. Of each shard only what lies in the range of keys is touched."""
         tables, numbers, keys = [QUERIES.empty_table()], [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
-        lows = [np.zeros(0, np.uint64)]
+        lows, told = [np.zeros(0, np.uint64)], {}
         for folder, start, _ in self.spans:
-            order = np.load(folder / "order.npy", mmap_mode="r")
-            high = np.load(folder / "high.npy", mmap_mode="r")[order]
+            high = np.load(folder / "sorted.npy", mmap_mode="r")
             first = int(np.searchsorted(high, np.uint64(group.low)))
             end = int(np.searchsorted(high, np.uint64(group.high), side="right"))
             if first == end:
                 continue
-            own = np.asarray(order[first:end])
+            own = np.array(np.load(folder / "order.npy", mmap_mode="r")[first:end])
             with pa.memory_map(str(folder / "rows.arrow")) as source, pa.ipc.open_file(source) as file:
                 tables.append(file.read_all().slice(first, end - first))
             numbers.append(start + own)
-            keys.append(high[first:end])
+            keys.append(np.array(high[first:end]))
             lows.append(np.load(folder / "low.npy", mmap_mode="r")[own])
-        rows, table = np.concatenate(numbers), pa.concat_tables(tables)
+            for name in ("flags.arrow", *reversed(self.hit_files)):  # of two hits the one that was decided first stands
+                for row in read_told(folder / name, first, end).to_pylist():
+                    told[start + row["ordinal"]] = row
+        rows = np.concatenate(numbers)
         order = np.lexsort((rows, np.concatenate(lows), np.concatenate(keys)))
-        return rows[order], table, order
+        return _Slice(rows[order], pa.concat_tables(tables), order, told)
 
     # ---- the gold self-check ----
 
@@ -168,102 +182,58 @@ class WriteGroup:
     # ---- why rows were rejected ----
 
     def _explained(
-        self, table: pa.Table, rows: NDArray[np.int64], state: NDArray[np.uint8], outcome: Written
-    ) -> pa.Table:
+        self, table: pa.Table, rows: NDArray[np.int64], state: NDArray[np.uint8], told: Mapping[int, Mapping[str, Any]],
+        outcome: Written,
+    ) -> pa.Table:  # fmt: skip
         size = len(rows)
         rule, reason = [RULES.get(int(s), "") for s in state], [""] * size
         match: list[str | None] = [None] * size
         source: list[str | None] = [None] * size
-        self._from_flags(rows, state, rule, reason, match)
+        for place in np.flatnonzero(np.isin(state, (NO_TEXT, NO_REFERENCE, FILTERED, BENCHMARK))).tolist():
+            row = told[int(rows[place])]
+            rule[place], reason[place], match[place] = row["rule"], row["reason"], row["match"] or None
         self._from_rows(rows, state, reason, match, source, table)
-        self._from_hits(rows, state, rule, reason, match, source)
-        keys, ids, sources = table["key"].to_pylist(), table["id"].to_pylist(), table["source"].to_pylist()
-        items = np.load(self.match, mmap_mode="r")[rows]
-        for i in np.flatnonzero(state == BENCHMARK).tolist():
-            outcome.hits.append((int(items[i]), rule[i], keys[i], ids[i], sources[i], match[i] or ""))
+        hit = np.flatnonzero(state == BENCHMARK).tolist()
+        if hit and self.avoid is not None:
+            items = pq.read_table(self.avoid, columns=["name", "item"])
+            keys, ids, sources = table["key"].to_pylist(), table["id"].to_pylist(), table["source"].to_pylist()
+            for place in hit:
+                item = told[int(rows[place])]["item"]
+                source[place] = items["name"][item].as_py()
+                reason[place] = f"matches {items['item'][item].as_py()} of {source[place]}"
+                found = (item, rule[place], keys[place], ids[place], sources[place], match[place] or "")
+                outcome.hits.append(found)
         for name, values in (("rule", rule), ("reason", reason), ("match", match), ("match_source", source)):
             table = table.append_column(name, pa.array(values, pa.string()))
         return table
-
-    def _by_shard(self, rows: NDArray[np.int64]) -> Iterator[tuple[Path, int, NDArray[np.int64]]]:
-        """For each shard that holds some of the (unsorted) rows: its folder, first row, and places in `rows`."""
-        order = np.argsort(rows, kind="stable")
-        ordered = rows[order]
-        for folder, start, end in self.spans:
-            places = order[np.searchsorted(ordered, start) : np.searchsorted(ordered, end)]
-            if len(places):
-                yield folder, start, places
-
-    def _from_flags(
-        self,
-        rows: NDArray[np.int64],
-        state: NDArray[np.uint8],
-        rule: list[str],
-        reason: list[str],
-        match: list[str | None],
-    ) -> None:
-        chosen = np.flatnonzero((state == NO_TEXT) | (state == NO_REFERENCE) | (state == FILTERED))
-        for folder, start, places in self._by_shard(rows[chosen]):
-            flags = pq.read_table(folder / "flags.parquet").to_pydict()
-            at = {ordinal: i for i, ordinal in enumerate(flags["ordinal"])}
-            for place in chosen[places].tolist():
-                i = at[int(rows[place]) - start]
-                rule[place], reason[place], match[place] = (
-                    flags["rule"][i],
-                    flags["reason"][i],
-                    flags["match"][i] or None,
-                )
 
     def _from_rows(
         self, rows: NDArray[np.int64], state: NDArray[np.uint8], reason: list[str], match: list[str | None],
         source: list[str | None], table: pa.Table,
     ) -> None:  # fmt: skip
         """Copies and near-duplicates: the text, source and origin of the row that each matched."""
-        chosen = np.flatnonzero((state == DUPLICATE) | (state == CONFLICT) | (state == NEAR))
+        chosen = np.flatnonzero(np.isin(state, (DUPLICATE, CONFLICT, NEAR)))
         others = np.load(self.match, mmap_mode="r")[rows[chosen]]
+        order = np.argsort(others, kind="stable")
+        chosen, others = chosen[order], others[order]
         own = table["ground_truth"]
-        for folder, start, places in self._by_shard(others):
-            order = np.load(folder / "order.npy")
-            position = np.empty_like(order)
-            position[order] = np.arange(len(order))
-            wanted = position[others[places] - start]
+        for folder, start, end in self.spans:
+            low, high = np.searchsorted(others, (start, end))
+            if low == high:
+                continue
+            wanted = np.load(folder / "position.npy", mmap_mode="r")[others[low:high] - start]
             with pa.memory_map(str(folder / "rows.arrow")) as mapped, pa.ipc.open_file(mapped) as file:
                 found = _take(file, wanted, ["query", "source", "origin", "ground_truth"])
-            for place, other in zip(chosen[places].tolist(), found, strict=True):
+            for place, other in zip(chosen[low:high].tolist(), found, strict=True):
                 source[place] = other["source"]
                 if state[place] == CONFLICT:
                     match[place] = other["ground_truth"][:MATCH_CHARACTERS]
-                    mine = own[place].as_py()
-                    reason[place] = (
-                        f"reference {_short(mine)} here, {_short(other['ground_truth'])} at {other['origin']}"
-                    )
+                    mine, theirs = _short(own[place].as_py()), _short(other["ground_truth"])
+                    reason[place] = f"reference {mine} here, {theirs} at {other['origin']}"
                 else:
                     match[place] = other["query"][:MATCH_CHARACTERS]
-                    reason[place] = (
-                        f"{'the same' if state[place] == DUPLICATE else 'nearly the same'} as {other['origin']}"
-                    )
-
-    def _from_hits(
-        self, rows: NDArray[np.int64], state: NDArray[np.uint8], rule: list[str], reason: list[str],
-        match: list[str | None], source: list[str | None],
-    ) -> None:  # fmt: skip
-        chosen = np.flatnonzero(state == BENCHMARK)
-        if not len(chosen) or self.avoid is None:
-            return
-        items = pq.read_table(self.avoid, columns=["name", "item"])
-        for folder, start, places in self._by_shard(rows[chosen]):
-            hits: dict[int, tuple[int, str, str]] = {}
-            for name in reversed(self.hit_files):  # what was decided first stands
-                if (folder / name).exists():
-                    held = pq.read_table(folder / name).to_pydict()
-                    hits |= {
-                        o: (i, r, m) for o, i, r, m in
-                        zip(held["ordinal"], held["item"], held["rule"], held["match"], strict=True)
-                    }  # fmt: skip
-            for place in chosen[places].tolist():
-                item, rule[place], match[place] = hits[int(rows[place]) - start]
-                source[place] = items["name"][item].as_py()
-                reason[place] = f"matches {items['item'][item].as_py()} of {source[place]}"
+                    alike = "the same" if state[place] == DUPLICATE else "nearly the same"
+                    reason[place] = f"{alike} as {other['origin']}"
 
 
 def _take(file: Any, wanted: NDArray[np.int64], columns: list[str]) -> list[dict[str, Any]]:

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.records import Query
-from stillhouse.stats.means import bootstrap_sums, mean_interval, percentile_interval, ratio_interval, resamples_for
+from stillhouse.stats.means import bootstrap_sums, mean_interval, percentile_interval, resamples_for
 from stillhouse.stats.rates import Interval, wilson
+from stillhouse.stats.ratios import ratio_interval
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,8 @@ def rate_interval(rates: NDArray[np.float64], confidence: float = 0.95) -> Inter
     """Interval of a mean pass rate over items. Where all items agree a resample shows nothing: Wilson over items."""
     if rates.size and (np.all(rates == 0) or np.all(rates == 1)):
         return wilson(int(rates.sum()), rates.size, confidence)
-    return mean_interval(rates, confidence=confidence)
+    found = mean_interval(rates, confidence=confidence)
+    return None if found is None else (max(0.0, found[0]), min(1.0, found[1]))
 
 
 def pass_at(judged: int, passed: int, k: int) -> float | None:

@@ -33,7 +33,7 @@ from stillhouse.store.tables import (
 )
 
 TOKENS = Part("stillhouse.filters.tokens:Tokens")
-SHARD_GROUPS = 4  # row groups of accepted responses that one task filters
+SHARD_GROUPS = 2  # row groups of accepted responses that one task filters
 MATCH_CHARACTERS = 400
 
 

@@ -19,9 +19,10 @@ from stillhouse.teachers.chat import ChatSettings, read_chat
 from stillhouse.teachers.probing import probe_all
 from stillhouse.teachers.prompts import prompt_bound
 from stillhouse.teachers.replies import Said, read_event, read_reply
-from stillhouse.transport.client import Client, place, to_json
+from stillhouse.transport.client import Client, to_json
 from stillhouse.transport.faults import RAW_CHARACTERS, scrub
 from stillhouse.transport.repeats import Repeats
+from stillhouse.transport.wire import show
 
 Hear = Callable[[str, Mapping[str, str]], None]
 
@@ -129,7 +130,7 @@ class OpenAI:
         body = {**self.body(request), "stream": True, "stream_options": {"include_usage": True}}
         said, texts, thoughts = Said(), list[str](), list[str]()
         watch = Repeats() if self.given.early_stop else None
-        began, events, done, where = time.perf_counter(), 0, False, place(url)
+        began, events, done, where = time.perf_counter(), 0, False, show(url)
         stream = self._client.stream_json(
             url, to_json(body), headers, deadline=self.given.timeout, max_bytes=self.given.max_bytes,
             on_headers=None if self.hear is None else partial(self.hear, request.endpoint),

@@ -95,7 +95,7 @@ class PromptLogprobs:
         body: dict[str, Any] = {"model": self._model, "prompt": tokens, "max_tokens": 1, "temperature": 0.0}
         body |= {"prompt_logprobs": 0} if self._api == "vllm" else {"echo": True, "logprobs": 1}
         data = await self._post(f"{self._base}/completions", body)
-        return perplexity_of(_logprobs(data, tokens), len(before))
+        return perplexity_of(read_logprobs(data, tokens), len(before))
 
     async def close(self) -> None:
         await self._client.close()
@@ -149,7 +149,7 @@ async def score_side_by_side(scorer: Any, pairs: Sequence[tuple[str, str]], most
         await scorer.close()
 
 
-def _logprobs(data: Any, tokens: Sequence[int]) -> list[float]:
+def read_logprobs(data: Any, tokens: Sequence[int]) -> list[float]:
     """The log-probability of every token but the first, of a vLLM or an echo reply. Raises Fault bad_envelope."""
     choices = data.get("choices") if isinstance(data, Mapping) else None
     choice = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], Mapping) else {}

@@ -11,7 +11,8 @@ import difflib
 from collections.abc import Mapping, Sequence
 
 from stillhouse.records import Fault, UserMistake
-from stillhouse.transport.client import Client, place
+from stillhouse.transport.client import Client
+from stillhouse.transport.wire import show
 
 SECONDS = 30.0
 
@@ -46,7 +47,7 @@ async def _probe(
     except Fault as fault:
         if fault.kind == "auth":
             said = f"refuses the key in {key}" if key else "wants a key: set api_key_env"
-            return f"{place(endpoint)} {said} ({fault.reason})"
+            return f"{show(endpoint)} {said} ({fault.reason})"
         if fault.kind == "not_found":
             return None  # not every server lists its models
         return fault if fault.kind != "bad_envelope" and fault.retryable else fault.reason
@@ -56,4 +57,4 @@ async def _probe(
         return None
     near = difflib.get_close_matches(model, names, n=1, cutoff=0.4)
     meant = f"did you mean {near[0]!r}? " if near else ""
-    return f"{place(endpoint)} serves no model {model!r}; {meant}it serves {', '.join(names[:10])}"
+    return f"{show(endpoint)} serves no model {model!r}; {meant}it serves {', '.join(names[:10])}"

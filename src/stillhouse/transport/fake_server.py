@@ -50,7 +50,8 @@ class FakeServer:
     script: names of FAULTS (or "" for a good reply) for the first requests, in order. faults: shares by name for all
     others, drawn from the seed. key: what the Authorization header must bear. seconds: before a reply begins.
     retry_after: of 429 and 503. usage=False leaves usage out. Serves /v1/chat/completions (whole and streamed, with
-    logprobs), /v1/completions (with prompt_logprobs as vLLM has them) and /v1/models. What it saw is in `.counts`.
+    logprobs), /v1/completions (scores of the prompt as vLLM and SGLang give them), /v1/models and /tokenize. What it
+    saw is in `.counts`.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class FakeServer:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._came = threading.Condition()
 
     def __enter__(self) -> FakeServer:
         self.start()
@@ -100,6 +102,11 @@ class FakeServer:
         if self._loop is not None and self._thread is not None and self._thread.is_alive():
             self._loop.call_soon_threadsafe(self._stop_event.set)
             self._thread.join()
+
+    def wait_for_requests(self, number: int, timeout: float = 30.0) -> bool:
+        """Block until so many requests have come, faults included; False when they have not in that time."""
+        with self._came:
+            return self._came.wait_for(lambda: self.counts.requests >= number, timeout)
 
     def _run(self, ready: threading.Event) -> None:
         asyncio.run(self._serve(ready))
@@ -151,6 +158,9 @@ class FakeServer:
             return _send(
                 writer, 200, {"object": "list", "data": [{"id": name, "object": "model"} for name in self.models]}
             )
+        if method == "POST" and path == "/tokenize":
+            tokens = fake_tokens(str(orjson.loads(body).get("prompt", "")))
+            return _send(writer, 200, {"tokens": tokens, "count": len(tokens), "max_model_len": 4096})
         if method != "POST" or not path.endswith("/completions"):
             return _send(writer, 404, {"error": {"message": f"no route {path}"}})
         counts = self.counts
@@ -170,7 +180,9 @@ class FakeServer:
         writer: asyncio.StreamWriter,
     ) -> bool:
         counts, prompt = self.counts, prompt_of(body)
-        counts.requests += 1
+        with self._came:
+            counts.requests += 1
+            self._came.notify_all()
         counts.requests_of[prompt] += 1
         counts.bodies.append(body)
         counts.headers.append(headers)
@@ -308,14 +320,30 @@ def _words(text: str) -> int:
     return max(1, len(text.split()))
 
 
+def fake_tokens(text: str) -> list[int]:
+    """A number for each blank-separated word: what /tokenize gives."""
+    return [zlib.crc32(word.encode()) % 50_000 for word in text.split()]
+
+
+def fake_logprob(token: int) -> float:
+    """The log-probability that the server gives a token of a prompt: between -1.0 and -0.1."""
+    return -(token % 10 + 1) / 10
+
+
 def _scored(body: Mapping[str, Any]) -> dict[str, Any]:
-    """A completion with prompt_logprobs as vLLM has them: the first is null, each other token has its own."""
-    words = str(body.get("prompt", "")).split(" ")
-    scores: list[Any] = [None]
-    scores += (
-        {str(at): {"logprob": -1.0, "rank": 1, "decoded_token": f" {word}"}} for at, word in enumerate(words[1:])
-    )
-    choice = {"index": 0, "text": "", "finish_reason": "length", "prompt_logprobs": scores}
+    """A completion that scores its prompt, as vLLM (prompt_logprobs) or SGLang (echo with logprobs) does."""
+    prompt = body.get("prompt", "")
+    tokens = list(prompt) if isinstance(prompt, list) else fake_tokens(str(prompt))
+    scores = [None, *(fake_logprob(token) for token in tokens[1:])]
+    choice: dict[str, Any] = {"index": 0, "text": " end", "finish_reason": "length"}
+    if "prompt_logprobs" in body:
+        scored = zip(tokens, scores, strict=True)
+        choice["prompt_logprobs"] = [
+            None if score is None else {str(token): {"logprob": score, "rank": 1, "decoded_token": "?"}}
+            for token, score in scored
+        ]
+    if body.get("echo") and body.get("logprobs") is not None:
+        choice["logprobs"] = {"token_logprobs": [*scores, -0.5], "tokens": ["?"] * (len(tokens) + 1)}
     return {"id": "cmpl-fake", "object": "text_completion", "model": body.get("model"), "choices": [choice]}
 
 

@@ -1,7 +1,7 @@
-"""Multiple choice: the letter of the answer part against the letter of the reference; else a judge gives 0 to 5.
+"""Verifies multiple choice: the letter of the answer against that of the reference; anything else goes to a judge.
 
-In: a query of category science. Out: pass or fail by rule `choice` where the reference is a letter; otherwise an Ask for
-the judge `science`, or unknown where there is none. A letter is what the answer commits to, not one that it mentions.
+In: a query whose ground_truth is a letter (or letters, or free text), a response. Out: pass or fail by rule `choice`;
+for free text an Ask for the judge `science`, who gives 0 to 5.
 """
 
 from __future__ import annotations
@@ -10,82 +10,25 @@ import re
 import unicodedata
 
 from stillhouse.records import Ask, Query, Response, Verdict
+from stillhouse.verifiers.choice_options import options
 from stillhouse.verifiers.judged import ask_science, settle_science
+from stillhouse.verifiers.math_extract import last_boxed
 
-_LETTER = re.compile(r"^\W*(?:\\text(?:bf|rm)?\{)?\s*[(\[]?([A-J])[)\].:,]?\s*\}?\W*$", re.IGNORECASE)
-_LETTER_WITH_TEXT = re.compile(r"^\W*[(\[]?([A-J])\s*[)\].:]\s*\S", re.IGNORECASE)
-_SAID = re.compile(
-    r"(?:answer|option|choice)(?:\s+(?:is|would be|should be))?\s*(?:is)?\s*:?\s*\**\s*[(\[]?([A-J])(?:[)\].:*,]|\s|$)"
-    r"|(?:答案|选项|选择)\s*(?:是|为|:)?\s*[(\[]?([A-J])(?![A-Za-z])",
-    re.IGNORECASE,
+_REFERENCE = re.compile(
+    r"[(\[]?\s*([A-Ja-j](?:\s*(?:,|and|&|、|和)?\s*[A-Ja-j]){0,4})\s*[)\]]?\s*(?:[.:)：、]\s*(.*))?", re.DOTALL
 )
-_ALONE = re.compile(r"(?<![A-Za-z'’])\(?([A-J])\)?(?![A-Za-z'’])")
-_ARTICLE = re.compile(r"A (?!or\b|and\b|is\b|was\b|but\b)[a-z]|I\b")  # the words `A` and `I` commit to nothing
-_BOXED = re.compile(r"\\(?:boxed|fbox)\s*\{")
-_OPTION = re.compile(r"^\s*[(\[]?([A-J])\s*[)\].:]\s*(\S.*?)\s*$", re.MULTILINE)
-
-
-def letter_of(text: str | None) -> str | None:
-    """The letter of a reference, A to J: alone, or with the option's text behind it; None for anything else."""
-    if text is None:
-        return None
-    plain = unicodedata.normalize("NFKC", text).strip()
-    if plain.startswith("\\boxed"):
-        plain = _last_boxed(plain) or plain
-    found = _LETTER.match(plain) or (_LETTER_WITH_TEXT.match(plain) if "\n" not in plain else None)
-    return found.group(1).upper() if found else None
-
-
-def committed_letter(answer: str, options: dict[str, str]) -> tuple[str | None, str]:
-    """(letter, how it was found): in the last box, by name, as the whole of a line, by an option's text, or alone."""
-    plain = unicodedata.normalize("NFKC", answer).strip()
-    boxed = _last_boxed(plain)
-    if boxed is not None:
-        return letter_of(boxed) or _by_text(boxed, options), "boxed"
-    said = [next(g for g in m.groups() if g) for m in _SAID.finditer(plain)]
-    if said:
-        return said[-1].upper(), "said"
-    lines = [line for line in plain.splitlines() if line.strip()]
-    whole = [found.group(1).upper() for line in lines if (found := _LETTER.match(line) or _LETTER_WITH_TEXT.match(line))]
-    if len(set(whole)) == 1:
-        return whole[0], "line"
-    by_text = _by_text(plain, options)
-    if by_text is not None:
-        return by_text, "text"
-    alone = {m.group(1) for m in _ALONE.finditer(plain) if not _ARTICLE.match(plain, m.start())}
-    return (alone.pop(), "alone") if len(alone) == 1 and not whole else (None, "none")
-
-
-def options_of(query: Query) -> dict[str, str]:
-    """Letter -> text of the options that the query lists, one a line."""
-    return {m.group(1).upper(): m.group(2) for m in _OPTION.finditer(query.text)}
-
-
-def _by_text(text: str, options: dict[str, str]) -> str | None:
-    """The one option whose text the answer is, without case, articles and closing punctuation."""
-    said = _folded(text)
-    found = [letter for letter, option in options.items() if _folded(option) == said]
-    return found[0] if len(found) == 1 else None
-
-
-def _folded(text: str) -> str:
-    return re.sub(r"^(?:the|a|an)\s+", "", text.strip().strip(".!* ").casefold())
-
-
-def _last_boxed(text: str) -> str | None:
-    found = list(_BOXED.finditer(text))
-    if not found:
-        return None
-    depth, start = 1, found[-1].end()
-    for at in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[at], 0)
-        if depth == 0:
-            return text[start:at]
-    return None
+MAX_QUESTION = 6000  # characters at its end in which options are looked for
+_MARKUP = re.compile(r"\\(?:text|mathrm|textbf|mathbf|boxed|fbox)\s*|[*_`$\\{}]")
+_LETTERS = r"[(\[]?\s*([A-J](?:(?:\s*(?:,|and|&|、|和)\s*|)[A-J]\b){0,4})\s*[)\]]?(?![A-Za-z'’])"
+_SAYS = re.compile(
+    r"(?i:answers?|option|choice|correct|select|choose|答案|选项|选择|选|应选)"
+    rf"(?i:\s+(?:is|are|would be|option|choice))*\s*(?:是|为)?\s*[:：]?\s*{_LETTERS}"
+)
+_LINE = re.compile(rf"^\s*{_LETTERS}\s*(?:[.:)：、]|$)", re.MULTILINE)
 
 
 class Choice:
-    """The verifier of category science. judge: ask the recipe's judge `science` where the reference is no letter."""
+    """The verifier of category science. judge: whether free-text references may be sent to the judge `science`."""
 
     version = "choice-1"
     deadline = 3.0
@@ -93,31 +36,87 @@ class Choice:
     def __init__(self, judge: bool = False) -> None:
         self.judge = judge
 
-    def check(self, query: Query) -> Verdict:
-        """A reference must be there; one that is no letter needs the judge."""
+    def __call__(self, query: Query, response: Response) -> Verdict | Ask:
         reference = (query.ground_truth or "").strip()
         if not reference:
-            return Verdict("fail", 0.0, "no_reference", "a science query needs ground_truth")
-        letter = letter_of(reference)
-        options = options_of(query)
-        if letter is not None and options and letter not in options:
-            return Verdict("fail", 0.0, "reference_rejected", f"the reference {letter} is none of {', '.join(options)}")
-        if letter is None and not self.judge:
-            return Verdict("fail", 0.0, "no_judge", "the reference is no letter, and the recipe names no judges: {science}")
-        return Verdict.of(1, 1, "choice" if letter else "judge")
+            return Verdict.unknown("no_reference", "the query has no ground_truth")
+        wanted = letters_of(reference)
+        if wanted is None:
+            return self._ask(query, response)
+        given = chosen(response.answer, query.text)
+        if given is None:
+            return Verdict.of(0, 1, "choice", "the answer names no letter")
+        return Verdict.of(int(given == wanted), 1, "choice", f"answered {_spell(given)}, wanted {_spell(wanted)}")
 
-    def __call__(self, query: Query, response: Response) -> Verdict | Ask:
-        reference = letter_of(query.ground_truth)
-        if reference is not None:
-            found, how = committed_letter(response.answer, options_of(query))
-            if found is None:
-                return Verdict("fail", 0.0, "choice", "the answer commits to no letter", 0, 1)
-            return Verdict.of(int(found == reference), 1, "choice", f"{how}: {found}, the reference is {reference}")
-        if not (query.ground_truth or "").strip():
-            return Verdict.unknown("no_reference", "a science query needs ground_truth")
-        so_far = Verdict.unknown("judge", "the reference is no letter, and there is no judge")
+    def _ask(self, query: Query, response: Response) -> Verdict | Ask:
+        so_far = Verdict.unknown("no_judge", "the reference is no letter, and no judge `science` is configured")
         return ask_science(query, response, so_far) if self.judge else so_far
 
     def settle(self, query: Query, response: Response, reply: Response) -> Verdict | Ask:
-        """score = s / 5; a reply without a readable score is asked for once more."""
+        """Score / 5 by the judge's reply; one that cannot be read is asked for once more."""
         return settle_science(query, response, reply)
+
+    def check(self, query: Query) -> Verdict:
+        """Gold self-check: a letter must pass as its own answer; free text needs a judge."""
+        reference = (query.ground_truth or "").strip()
+        if not reference:
+            return Verdict.unknown("no_reference", "the query has no ground_truth")
+        wanted = letters_of(reference)
+        if wanted is None:
+            if self.judge:
+                return Verdict.of(1, 1, "reference", "free text, for the judge")
+            return Verdict.unknown("no_judge", "the reference is no letter, and no judge `science` is configured")
+        same = chosen(rf"\boxed{{{_spell(wanted)}}}", query.text) == wanted
+        return Verdict.of(int(same), 1, "choice", "the reference passes" if same else "the reference does not pass")
+
+    def canary(self) -> None:
+        if chosen("The answer is (B).", "") != frozenset("B"):
+            raise RuntimeError("the choice verifier does not find the letter B")
+
+
+def letters_of(reference: str) -> frozenset[str] | None:
+    """The letters of a reference such as `B`, `(B)`, `B. 12`, `A, C`; None for free text."""
+    plain = _MARKUP.sub("", unicodedata.normalize("NFKC", reference)).strip().rstrip(".")
+    match = _REFERENCE.fullmatch(plain)
+    if match is None or (len(match[1]) > 1 and match[1].isalpha() and not match[1].isupper()):
+        return None
+    return frozenset(re.findall(r"[A-J]", re.sub(r"and", "", match[1]).upper()))
+
+
+def chosen(answer: str, question: str) -> frozenset[str] | None:
+    """The letters that an answer chooses: in its box, behind "the answer is", at the head of a line, or by text."""
+    answer = unicodedata.normalize("NFKC", answer)
+    box = last_boxed(answer)
+    if box is not None:
+        return letters_of(box) or _said(box) or _by_text(box, question)
+    plain = _MARKUP.sub("", answer).strip()
+    alone = letters_of(plain) if "\n" not in plain else None
+    return alone or _said(plain) or _at_line(plain) or _by_text(plain, question)
+
+
+def _said(text: str) -> frozenset[str] | None:
+    last = max(_SAYS.finditer(text), key=re.Match.start, default=None)
+    return None if last is None else frozenset(re.findall(r"[A-J]", last[1]))
+
+
+def _at_line(text: str) -> frozenset[str] | None:
+    """A letter alone at the head of a line; two different ones are no choice."""
+    found = {frozenset(re.findall(r"[A-J]", match[1])) for match in _LINE.finditer(text)}
+    return found.pop() if len(found) == 1 else None
+
+
+def _by_text(text: str, question: str) -> frozenset[str] | None:
+    """The letter of the option whose text the answer is, word for word."""
+    wanted = _folded(text)
+    if not wanted:
+        return None
+    found = [letter for letter, option in options(question).items() if _folded(option) == wanted]
+    return frozenset(found) if len(found) == 1 else None
+
+
+def _folded(text: str) -> str:
+    return " ".join(re.sub(r"[^\w\s.%/^=+-]", "", _MARKUP.sub("", text).lower()).split()).rstrip(".")
+
+
+def _spell(letters: frozenset[str]) -> str:
+    return ", ".join(sorted(letters))

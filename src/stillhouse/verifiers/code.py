@@ -15,7 +15,7 @@ from stillhouse.sandbox.jail import Breaks, Sandbox, SandboxDown
 from stillhouse.sandbox.limits import COMPILING, MIB, Limits
 from stillhouse.sandbox.outcome import Case, Ran
 from stillhouse.verifiers.code_fences import Language, Solution, blocks, solution
-from stillhouse.verifiers.code_tests import Test, Unreadable, languages, read
+from stillhouse.verifiers.code_tests import Check, Unreadable, languages, read
 
 _VERSION = "1"
 _RULE = "sandbox"
@@ -64,15 +64,19 @@ class Code:
         self.deadline = 2 * once + 60.0
 
     def check(self, query: Query) -> Verdict:
-        """Are the tests there and readable? Where the ground truth holds a solution, does it pass them?"""
+        """Are the tests readable, and can they be run here? Does a solution in the ground truth pass them?"""
         try:
             tests, spoken = self._read(query)
         except Unreadable as problem:
             return Verdict("fail", 0.0, "no_reference", str(problem))
+        try:
+            rung = self.sandbox.rung
+        except SandboxDown as down:
+            return _down(down)
         told = query.ground_truth or ""
         reference = solution(told, spoken) if blocks(told) else None
         if not isinstance(reference, Solution):
-            return Verdict.of(1, 1, "tests_readable", weak=sum(test.weak for test in tests))
+            return Verdict.of(1, 1, "tests_readable", rung=rung, weak=sum(test.weak for test in tests))
         return self._judge(reference, tests)
 
     def __call__(self, query: Query, response: Response) -> Verdict:
@@ -97,12 +101,12 @@ class Code:
         """End the sandbox; it also ends with this process."""
         self.sandbox.close()
 
-    def _read(self, query: Query) -> tuple[list[Test], frozenset[Language]]:
+    def _read(self, query: Query) -> tuple[list[Check], frozenset[Language]]:
         tests = read(query.test_case, self.tests)
         test_case: Mapping[str, Any] = query.test_case or {}
         return tests, languages(test_case)
 
-    def _judge(self, found: Solution, tests: list[Test]) -> Verdict:
+    def _judge(self, found: Solution, tests: list[Check]) -> Verdict:
         reasons: list[str] = []
 
         def go_on(ran: Ran) -> bool:
@@ -117,7 +121,7 @@ class Code:
             results = run(found.source, cases, limits=self._limits[found.language], go_on=go_on)
             rung = self.sandbox.rung
         except SandboxDown as down:
-            return Verdict.unknown(_RULE, f"the sandbox is down: {down}", transient=True)
+            return _down(down)
         except Breaks as fault:
             return Verdict.unknown(_RULE, f"the answer breaks its sandbox: {fault}")
         outcomes = ["pass" if not reason else ran.limit or "fail" for reason, ran in zip(reasons, results, strict=True)]
@@ -129,3 +133,9 @@ class Code:
         if len(results) < len(tests):
             detail["stopped"] = True
         return Verdict.of(outcomes.count("pass"), len(tests), _RULE, told[:500], **detail)
+
+
+def _down(down: SandboxDown) -> Verdict:
+    """To be judged again, once the machine is mended, or the user accepts programs without isolation."""
+    told = f"the sandbox is down: {down}; or accept programs without isolation: verify: {{code: {{unsafe: true}}}}"
+    return Verdict.unknown(_RULE, told, transient=True)

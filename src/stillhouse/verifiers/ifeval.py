@@ -103,8 +103,9 @@ def judge(rule: Rule, kwargs: Kwargs, answer: str) -> str | None:
 
 
 def holds_loosely(rule: Rule, kwargs: Kwargs, answer: str) -> bool:
-    """The loose mode of IFEval: without a first or last line, or without asterisks, the answer would hold."""
-    return any(text.strip() and rule.holds(text, kwargs) is None for text in loose_variants(answer))
+    """The loose mode of IFEval, for an answer that fails: would it hold less a first or last line, or asterisks?"""
+    others = dict.fromkeys(text for text in loose_variants(answer) if text.strip() and text != answer)
+    return any(rule.holds(text, kwargs) is None for text in others)
 
 
 def loose_variants(answer: str) -> Iterator[str]:

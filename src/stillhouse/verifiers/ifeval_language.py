@@ -35,6 +35,7 @@ SCRIPTS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 KNOWN = frozenset(code for codes in SCRIPTS.values() for code in codes)
 SHARE = 2 / 3
+MAX_PROSE = 5_000  # characters that are looked at
 # One character of these stands for about so many letters of an alphabet.
 _WEIGHT = {"Han": 3.0, "Kana": 2.0, "Hangul": 2.5}
 _NO_PROSE = regex.compile(r"```.*?(?:```|\Z)|`[^`\n]*`|https?://\S+|\$[^$\n]*\$", regex.DOTALL)
@@ -52,7 +53,9 @@ def code_of(language: str) -> str | None:
 
 def language_of(text: str) -> str | None:
     """The language of at least two thirds of the letters, code and URLs left out; None for none or a mixture."""
-    prose = _NO_PROSE.sub(" ", text)
+    prose = _NO_PROSE.sub(" ", text)[:MAX_PROSE]
+    if prose.isascii():
+        return _identify(prose.lower(), SCRIPTS["Latin"]) if _LETTERS["Latin"].search(prose) else None
     counts = Counter({name: len(pattern.findall(prose)) * _WEIGHT.get(name, 1.0) for name, pattern in _LETTERS.items()})
     if counts["Kana"] and counts["Kana"] >= 0.1 * (counts["Kana"] + counts["Han"]):
         counts["Kana"] += counts.pop("Han")

@@ -58,14 +58,14 @@ def _blocks(text: str) -> list[str]:
     for raw in text.splitlines():
         line = raw.strip()
         item = _BARE_ITEM.match(line)
-        if not words(line) or _HEADING.match(line):
+        if not _WORD.search(line) or _HEADING.match(line):
             open_block = False
         elif item or not open_block:
             blocks.append(line[item.end() :] if item else line)
             open_block = True
         else:
             blocks[-1] += " " + line
-    return [block for block in blocks if words(block)]
+    return [block for block in blocks if _WORD.search(block)]
 
 
 def _sentences_of(block: str) -> list[str]:
@@ -75,11 +75,11 @@ def _sentences_of(block: str) -> list[str]:
         if not _is_boundary(block, match.start(), match.end(), match.group()):
             continue
         piece = block[start : match.end()].strip()
-        if words(piece):
+        if _WORD.search(piece):
             found.append(piece)
         start = match.end()
     rest = block[start:].strip()
-    return [*found, rest] if words(rest) else found
+    return [*found, rest] if _WORD.search(rest) else found
 
 
 def _is_boundary(block: str, start: int, end: int, mark: str) -> bool:
@@ -97,8 +97,8 @@ def _is_boundary(block: str, start: int, end: int, mark: str) -> bool:
     if before in _NEVER_LAST or (len(before) == 1 and before.isalpha() and before != "i"):
         return False
     if before in _SELDOM_LAST:
-        following = words(after)
-        return bool(following) and following[0][0].isupper() and not _NAME_AFTER.match(after)
+        following = _WORD.search(after)
+        return following is not None and following.group()[0].isupper() and not _NAME_AFTER.match(after)
     return True
 
 

@@ -13,17 +13,22 @@ from functools import lru_cache
 _PAIRS = {
     "−": "-", "–": "-", "—": "-", "‐": "-", "‑": "-", "‒": "-", "﹣": "-", "⁻": "^{-}",
     "×": "*", "∙": "*", "·": "*", "⋅": "*", "•": "*", "∗": "*", "✕": "*", "÷": "/", "∕": "/", "⁄": "/",
-    "≤": r"\le ", "≦": r"\le ", "⩽": r"\le ", "≥": r"\ge ", "≧": r"\ge ", "⩾": r"\ge ", "≠": r"\ne ", "≈": r"\approx ",
-    "≃": r"\approx ", "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∉": r"\notin ", "∖": r"\setminus ",
+    "≤": r"\le ", "≦": r"\le ", "⩽": r"\le ", "≥": r"\ge ", "≧": r"\ge ", "⩾": r"\ge ", "≠": r"\ne ",
+    "≈": r"\approx ",
+    "≃": r"\approx ", "∞": r"\infty ", "∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∉": r"\notin ",
+    "∖": r"\setminus ",
     "∅": r"\emptyset ", "±": r"\pm ", "∓": r"\mp ", "√": r"\sqrt ", "∛": r"\sqrt[3]", "∜": r"\sqrt[4]",
     "°": r"\degree ", "º": r"\degree ", "℃": r"\degree C", "℉": r"\degree F", "′": "'", "’": "'", "‘": "'", "″": "''",
-    "“": '"', "”": '"', "…": r"\ldots ", "⋯": r"\ldots ", "∶": ":", "：": ":", "，": ",", "、": ",", "；": ";", "。": ".",
+    "“": '"', "”": '"', "…": r"\ldots ", "⋯": r"\ldots ", "∶": ":", "：": ":", "，": ",",
+    "、": ",", "；": ";", "。": ".",
     "．": ".", "｡": ".", "（": "(", "）": ")", "［": "[", "］": "]", "【": "[", "】": "]", "｛": "{", "｝": "}",
-    "〈": r"\langle ", "〉": r"\rangle ", "⟨": r"\langle ", "⟩": r"\rangle ", "％": "%", "﹪": "%", "⇒": r"\Rightarrow ",
+    "〈": r"\langle ", "〉": r"\rangle ", "⟨": r"\langle ", "⟩": r"\rangle ", "％": "%",
+    "﹪": "%", "⇒": r"\Rightarrow ",
     "→": r"\to ", "∠": r"\angle ", "△": r"\triangle ", "ℝ": r"\mathbb{R}", "ℤ": r"\mathbb{Z}", "ℕ": r"\mathbb{N}",
     "ℚ": r"\mathbb{Q}", "ℂ": r"\mathbb{C}", "∧": r"\land ", "∨": r"\lor ", "⌊": r"\lfloor ", "⌋": r"\rfloor ",
     "⌈": r"\lceil ", "⌉": r"\rceil ", "∣": "|", "｜": "|", "‖": r"\|", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ",
-    "⊂": r"\subset ", "ı": r"\imath ", "＄": "$", "￥": "¥", "€": r"\text{euro}", "£": r"\text{pound}", "¥": r"\text{yuan}",
+    "⊂": r"\subset ", "ı": r"\imath ", "＄": "$", "￥": "¥", "€": r"\text{euro}", "£": r"\text{pound}",
+    "¥": r"\text{yuan}",
     "₹": r"\text{rupee}", "µ": r"\mu ", "∂": r"\partial ", "∝": r"\propto ", "≡": r"\equiv ", "ℓ": r"\ell ",
     "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
     "⅕": r"\frac{1}{5}", "⅖": r"\frac{2}{5}", "⅗": r"\frac{3}{5}", "⅘": r"\frac{4}{5}", "⅙": r"\frac{1}{6}",
@@ -31,14 +36,13 @@ _PAIRS = {
     "或": r"\text{ or }", "和": r"\text{ and }", "与": r"\text{ and }", "及": r"\text{ and }", "且": r"\text{ and }",
     "\u200b": "", "\u200c": "", "\u200d": "", "\u2060": "", "\ufeff": "", "\u00ad": "", "\u2061": "", "\u2062": "*",
 }  # fmt: skip
-_GREEK = dict(
-    zip(
-        "αβγδεζηθικλμνξπρστυφχψωΓΔΘΛΞΠΣΦΨΩϕϵϑς",
-        "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi pi rho sigma tau upsilon phi chi psi omega "
-        "Gamma Delta Theta Lambda Xi Pi Sigma Phi Psi Omega phi epsilon theta sigma".split(),
-        strict=True,
-    )
-)
+_GREEK = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ζ": "zeta", "η": "eta", "θ": "theta",
+    "ι": "iota", "κ": "kappa", "λ": "lambda", "μ": "mu", "ν": "nu", "ξ": "xi", "π": "pi", "ρ": "rho", "σ": "sigma",
+    "τ": "tau", "υ": "upsilon", "φ": "phi", "χ": "chi", "ψ": "psi", "ω": "omega", "Γ": "Gamma", "Δ": "Delta",
+    "Θ": "Theta", "Λ": "Lambda", "Ξ": "Xi", "Π": "Pi", "Σ": "Sigma", "Φ": "Phi", "Ψ": "Psi", "Ω": "Omega",
+    "ϕ": "phi", "ϵ": "epsilon", "ϑ": "theta", "ς": "sigma",
+}  # fmt: skip
 _SUPER = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹ⁿⁱ⁺", "0123456789ni+", strict=True))
 _SUB = dict(zip("₀₁₂₃₄₅₆₇₈₉ₙ", "0123456789n", strict=True))
 
@@ -49,23 +53,31 @@ _GONE = (
 )
 _SPACES = r"quad|qquad|thinspace|medspace|thickspace|enspace|enskip|space|hskip|nobreakspace|negthinspace"
 _SAME = {
-    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "nicefrac": "frac", "sfrac": "frac", "leq": "le", "leqslant": "le",
-    "leqq": "le", "geq": "ge", "geqslant": "ge", "geqq": "ge", "neq": "ne", "not=": "ne", "dots": "ldots", "cdots": "ldots",
+    "dfrac": "frac", "tfrac": "frac", "cfrac": "frac", "nicefrac": "frac", "sfrac": "frac", "leq": "le",
+    "leqslant": "le",
+    "leqq": "le", "geq": "ge", "geqslant": "ge", "geqq": "ge", "neq": "ne", "not=": "ne", "dots": "ldots",
+    "cdots": "ldots",
     "dotsc": "ldots", "dotsb": "ldots", "dotso": "ldots", "vdots": "ldots", "hdots": "ldots", "textdegree": "degree",
     "infin": "infty", "varnothing": "emptyset", "empty": "emptyset", "O": "emptyset", "wedge": "land", "vee": "lor",
-    "backslash": "setminus", "smallsetminus": "setminus", "simeq": "approx", "thickapprox": "approx", "doteq": "approx",
-    "varphi": "phi", "varepsilon": "epsilon", "vartheta": "theta", "varrho": "rho", "varsigma": "sigma", "dbinom": "binom",
-    "tbinom": "binom", "Longrightarrow": "Rightarrow", "implies": "Rightarrow", "rightarrow": "to", "longrightarrow": "to",
+    "backslash": "setminus", "smallsetminus": "setminus", "simeq": "approx", "thickapprox": "approx",
+    "doteq": "approx",
+    "varphi": "phi", "varepsilon": "epsilon", "vartheta": "theta", "varrho": "rho", "varsigma": "sigma",
+    "dbinom": "binom",
+    "tbinom": "binom", "Longrightarrow": "Rightarrow", "implies": "Rightarrow", "rightarrow": "to",
+    "longrightarrow": "to",
     "lbrack": "[", "rbrack": "]", "textrm": "text", "textnormal": "text", "textsf": "text", "texttt": "text",
-    "textbf": "text", "textit": "text", "textup": "text", "mbox": "text", "hbox": "text", "emph": "text", "mathrm": "text",
+    "textbf": "text", "textit": "text", "textup": "text", "mbox": "text", "hbox": "text", "emph": "text",
+    "mathrm": "text",
     "operatorname": "text", "mathsf": "text", "mathtt": "text", "mathnormal": "text", "unit": "text", "bigcup": "cup",
     "bigcap": "cap", "ang": "angle", "measuredangle": "angle", "iff": "Leftrightarrow", "tg": "tan", "ctg": "cot",
-    "arctg": "arctan", "cosec": "csc", "lg": "lg", "sh": "sinh", "ch": "cosh", "mathit": "mathbf", "mathcal": "mathbf",
+    "arctg": "arctan", "cosec": "csc", "lg": "lg", "sh": "sinh", "ch": "cosh", "mathit": "mathbf",
+    "mathcal": "mathbf",
     "wp": "wp", "upi": "pi", "mathring": "hat", "mathbfit": "mathbf",
 }  # fmt: skip
 _PLAIN = {
     "lt": "<", "gt": ">", "lbrace": r"\{", "rbrace": r"\}", "lvert": "|", "rvert": "|", "vert": "|", "lVert": r"\|",
-    "rVert": r"\|", "Vert": r"\|", "times": "*", "cdot": "*", "ast": "*", "bullet": "*", "cdotp": "*", "div": "/", "colon": ":",
+    "rVert": r"\|", "Vert": r"\|", "times": "*", "cdot": "*", "ast": "*", "bullet": "*", "cdotp": "*", "div": "/",
+    "colon": ":",
     "prime": "'", "textdollar": r"\dollar ", "textemdash": "-", "euro": r"\text{euro}", "pounds": r"\text{pound}",
     "lparen": "(", "rparen": ")", "slash": "/", "mid": "|", "enclose": "", "smallint": r"\int ", "textbackslash": "",
 }  # fmt: skip
@@ -81,7 +93,9 @@ _COMMAND = re.compile(
 _DOT_AFTER = re.compile(r"\\(?:left|right)\s*\.")
 _DOUBLED = re.compile(r"\\\\(?=[a-zA-Z{}%$,;!()\[\]])")  # a formula that was escaped once too often
 _TEXT_BRACE = re.compile(r"\\text\s+\{")
-_PERCENT = re.compile(r"\s*(?:\\text\s?\{\s*(?:percentage|per cent|percent|pct)\s*\}|\b(?:percentage|per cent|percent|pct)\b)")
+_PERCENT = re.compile(
+    r"\s*(?:\\text\s?\{\s*(?:percentage|per cent|percent|pct)\s*\}|\b(?:percentage|per cent|percent|pct)\b)"
+)
 _THOUSANDS = re.compile(r"(?<=\d)\s*(?:,\s*\\!\s*|\{\s*,\s*\}\s*)(?=\d)")
 _DOTS = re.compile(r"(?<![a-zA-Z]{2})\s?\.{3,}")
 _BLANKS = re.compile(r"\s+")
@@ -165,5 +179,6 @@ def _replace(match: re.Match[str]) -> str:
     return _FIXED[group or ""]
 
 
-_FIXED = {"row": r"\\ ", "space": " ", "colour": "", "degree": r"\degree ", "percent": "%", "dollar": r"\dollar ", "delimiter": " ",
+_FIXED = {"row": r"\\ ", "space": " ", "colour": "", "degree": r"\degree ", "percent": "%", "dollar": r"\dollar ",
+    "delimiter": " ",
           "escaped": " "}  # fmt: skip

@@ -9,7 +9,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from stillhouse.verifiers.math_prose import stated_formula
+
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
+_BRACED = re.compile(r"\{([^{}]*)\}")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
 _LINK = re.compile(
     r"(?:\\[()\[\]]|\\text\s?\{|\\quad|\\[;, ]|[$*\s}])*"
@@ -27,6 +30,9 @@ _ANCHOR = re.compile(
     r"|(?:最终)?(?:答案|结果)(?:[是为:：]+)"
 )
 _NUMBER = re.compile(r"(?<![\w.])[-−+]?\$?\d[\d,]*(?:\.\d+)?(?:\s?[/:]\s?-?\d+(?:\.\d+)?)?\s?(?:%|°)?(?![\w])")
+_SENTENCE = re.compile(
+    r"\b(?:is|are|was|be|it|we|the|get|have|has|gives?|makes?|equals?|so|thus|hence|this|there)\b", re.IGNORECASE
+)
 _MARKUP = re.compile(r"\*\*|__|`")
 SHORT = 120  # characters up to which an answer without box or formula may be the bare answer itself
 TAIL = 4000  # characters at the end in which a formula is looked for
@@ -56,8 +62,13 @@ def last_boxed(text: str) -> str | None:
     boxes = _boxes(text)
     if not boxes:
         return None
-    contents = [boxes[-1][2]]
-    for left, right in zip(reversed(boxes[:-1]), reversed(boxes), strict=False):
+    return _joined(text, boxes)
+
+
+def _joined(text: str, found: list[tuple[int, int, str]]) -> str:
+    """The last of what was found, with those before it that only "and", "or" or a comma part from it."""
+    contents = [found[-1][2]]
+    for left, right in zip(reversed(found[:-1]), reversed(found), strict=False):
         between = text[left[1] : right[0]]
         if len(between) > 40 or not (_LINK.fullmatch(between) or _BESIDE.fullmatch(between)):
             break
@@ -108,11 +119,14 @@ def _closing_braces(text: str, wanted: set[int]) -> dict[int, int]:
 
 
 def _open_inner(content: str) -> str:
-    return _BOX.sub("", content).strip() if "\\" in content else content.strip()
+    opened = _BOX.sub("", content).strip() if "\\" in content else content.strip()
+    whole = _BRACED.fullmatch(opened)
+    return whole[1].strip() if whole else opened
 
 
 def last_formula(answer: str) -> str | None:
-    """Without a box: the whole of a short answer, what follows "the answer is", or the last formula or number."""
+    """Without a box: the whole of a short answer, what follows "the answer is", what a sentence
+    states, or the last formula or number."""
     text = _MARKUP.sub("", answer).strip()
     if not text:
         return None
@@ -122,13 +136,16 @@ def last_formula(answer: str) -> str | None:
         rest = tail[anchor.end() :].strip().split("\n")[0].strip()
         if rest:
             return _first_formula(rest)
-    if len(text) <= SHORT and "\n" not in text and not re.search(r"[a-z]{2,} [a-z]{2,} [a-z]{2,}", text):
-        return _sole_formula(text)
-    last = _last(_FORMULA, tail)
-    number = _last(_NUMBER, tail, last.end() if last else 0)
+    formulas = [(match.start(), match.end(), _inside(match)) for match in _FORMULA.finditer(tail)]
+    if not formulas and len(text) <= SHORT and "\n" not in text and not _SENTENCE.search(text):
+        return text
+    stated = stated_formula(tail)
+    if stated is not None:
+        return stated
+    number = _last(_NUMBER, tail, formulas[-1][1] if formulas else 0)
     if number is not None:
-        return number[0].strip()
-    return _inside(last) if last else None
+        return number[0].strip(" ,")
+    return _joined(tail, formulas) if formulas else None
 
 
 def _last(pattern: re.Pattern[str], text: str, start: int = 0) -> re.Match[str] | None:

@@ -1,7 +1,7 @@
 """Solutions with an integer parameter: x = a + k b for every integer k, whatever the parameter is called.
 
-In: two shapes, at least one a Family. Out: whether each value (number, point or interval) of one near zero is a value of
-the other.
+In: two shapes, at least one a Family. Out: whether each value (number, point or interval) of one near zero is a
+value of the other.
 """
 
 from __future__ import annotations

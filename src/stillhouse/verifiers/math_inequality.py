@@ -6,6 +6,7 @@ In: a Relation, perhaps a Region. Out: a Region, or whether the two agree at, be
 from __future__ import annotations
 
 from fractions import Fraction
+from itertools import pairwise
 
 from stillhouse.verifiers.math_equal import DIGITS, agree, arithmetic, constant, value
 from stillhouse.verifiers.math_number import Value
@@ -70,7 +71,7 @@ def matches(relation: Relation, region: Region) -> bool | None:
             near = Fraction(int(at * 10**15), 10**15)
             places += [near - _NEAR, near + _NEAR]
     sorted_places = sorted(set(places))
-    places += [(a + b) / 2 for a, b in zip(sorted_places, sorted_places[1:], strict=False)]
+    places += [(a + b) / 2 for a, b in pairwise(sorted_places)]
     for place in places:
         difference = _sides(relation, name, place)
         if difference is None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from itertools import pairwise
 
 from stillhouse.verifiers.math_equal import DIGITS, arithmetic, constant, same, value
 from stillhouse.verifiers.math_shape import Dots, Many, Scalar, Shape
@@ -80,7 +81,7 @@ def _same(a: Node | None, b: Node | None) -> bool | None:
 
 
 def progression(many: Many) -> tuple[Node, Node, Node | None] | None:
-    """First term, step and last term (None: it goes on for ever) of a list with one ellipsis and two terms before it."""
+    """First term, step and last term (None: for ever) of a list with one ellipsis and two terms before it."""
     dots = [index for index, item in enumerate(many.items) if isinstance(item, Dots)]
     if len(dots) != 1 or dots[0] < 2 or len(many.items) - dots[0] > 2:
         return None
@@ -88,7 +89,7 @@ def progression(many: Many) -> tuple[Node, Node, Node | None] | None:
     if len(nodes) != len(many.items) - 1:
         return None
     head = nodes[: dots[0]]
-    steps = [Node("add", (b, Node("neg", (a,)))) for a, b in zip(head, head[1:], strict=False)]
+    steps = [Node("add", (b, Node("neg", (a,)))) for a, b in pairwise(head)]
     if not all(same(steps[0], step) for step in steps[1:]):
         return None
     last = nodes[-1] if dots[0] < len(many.items) - 1 else None
@@ -118,9 +119,8 @@ def _expanded(many: Many) -> list[Shape] | None:
     if found is None or any(part is None for part in found):
         return None
     first, step, last = (None if part is None else constant(part) for part in found)
-    if not all(isinstance(value, Fraction) for value in (first, step, last)) or not step:
+    if not isinstance(first, Fraction) or not isinstance(step, Fraction) or not isinstance(last, Fraction) or not step:
         return None
-    assert isinstance(first, Fraction) and isinstance(step, Fraction) and isinstance(last, Fraction)  # noqa: S101, PT018
     count = (last - first) / step
     if count.denominator != 1 or not 0 <= count <= MAX_EXPANDED:
         return None

@@ -29,25 +29,37 @@ def chain_region(nodes: list[Scalar], ops: list[str]) -> Region | None:
         return _half(nodes[at].node.name, op, bound)
     if len(nodes) == 3 and nodes[1].node.op == "sym" and set(ops) <= {"<", "<="}:
         name = nodes[1].node.name
-        return Region((Piece(_end(nodes[0]), ops[0] == "<=", _end(nodes[2]), ops[1] == "<="),), name)
+        return Region((Piece(end_of(nodes[0]), ops[0] == "<=", end_of(nodes[2]), ops[1] == "<="),), name)
     if len(nodes) == 3 and nodes[1].node.op == "sym" and set(ops) <= {">", ">="}:
         name = nodes[1].node.name
-        return Region((Piece(_end(nodes[2]), ops[1] == ">=", _end(nodes[0]), ops[0] == ">="),), name)
+        return Region((Piece(end_of(nodes[2]), ops[1] == ">=", end_of(nodes[0]), ops[0] == ">="),), name)
     return None
 
 
-def _end(scalar: Scalar) -> Scalar | None:
+def end_of(scalar: Scalar) -> Scalar | None:
+    """An end of an interval; None is infinity."""
     return None if scalar.infinite else scalar
 
 
 def _half(name: str, op: str, bound: Scalar) -> Region | None:
-    end = _end(bound)
+    end = end_of(bound)
     if op in ("<", "<="):
         return Region((Piece(None, False, end, op == "<="),), name)
     if op in (">", ">="):
         return Region((Piece(end, op == ">=", None, False),), name)
     if op == "!=" and end is not None:
         return Region((Piece(None, False, end, False), Piece(end, False, None, False)), name)
+    return None
+
+
+def interval_of(shape: Shape) -> Region | None:
+    """A region, or two numbers in round brackets as an open interval."""
+    if isinstance(shape, Region):
+        return shape
+    if isinstance(shape, Many) and shape.kind == "tuple" and len(shape.items) == 2:
+        low, high = shape.items
+        if isinstance(low, Scalar) and isinstance(high, Scalar):
+            return Region((Piece(end_of(low), False, end_of(high), False),))
     return None
 
 

@@ -1,4 +1,4 @@
-"""What an answer may be: a number or expression, a list, set or tuple, intervals, a matrix, an equation, a letter, words.
+"""What an answer may be: an expression, a list, set or tuple, intervals, a matrix, an equation, a letter, words.
 
 In and out: nothing; the reader makes these and the comparison reads them.
 """
@@ -163,7 +163,21 @@ class Clock:
 
 
 Shape = (
-    Scalar | Many | Dots | Region | Numbers | Matrix | Named | Relation | Ratio | Words | Choice | Either | Family
-    | Given | Residue | Clock
+    Scalar
+    | Many
+    | Dots
+    | Region
+    | Numbers
+    | Matrix
+    | Named
+    | Relation
+    | Ratio
+    | Words
+    | Choice
+    | Either
+    | Family
+    | Given
+    | Residue
+    | Clock
 )
 EMPTY = Many("set", ())

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass
 from fractions import Fraction
 
+from stillhouse.verifiers.math_words import word_set
+
 MAX_TOKENS = 3_000
 MAX_LITERAL = 3_000  # digits of one number; longer integers are compared as text before anything is cut
 
@@ -54,20 +56,24 @@ _SCANNER = re.compile(
     r"|(?P<cmd>\\[a-zA-Z]+)|(?P<pair>\\[{}|\\])|(?P<word>[A-Za-z\u4e00-\u9fff]+)|(?P<le><=|=<|≤)|(?P<ge>>=)|(?P<ne>!=|/=|<>)"
     r"|(?P<op>[^\s\w]|_)|(?P<other>.)"
 )
-_FUNCTIONS = frozenset(
-    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth ln log lg exp sqrt max min gcd lcm "
-    "arsinh arcosh artanh arcsinh arccosh arctanh det abs floor ceil cbrt sgn binom".split()
+_FUNCTIONS = word_set(
+    "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth ln log lg exp sqrt max "
+    "min gcd lcm "
+    "arsinh arcosh artanh arcsinh arccosh arctanh det abs floor ceil cbrt sgn binom"
 )
 _CONDITIONS = frozenset({"for", "where", "if", "when", "with", "provided", "such that", "provided that", "as"})
 _NAMES = {
     "pi": "\\pi", "Pi": "\\pi", "infinity": "\\infty", "inf": "\\infty", "infty": "\\infty", "Infinity": "\\infty",
-    "theta": "\\theta", "alpha": "\\alpha", "beta": "\\beta", "gamma": "\\gamma", "lambda": "\\lambda", "omega": "\\omega",
-    "sigma": "\\sigma", "phi": "\\phi", "asin": "\\arcsin", "acos": "\\arccos", "atan": "\\arctan", "emptyset": "\\emptyset",
+    "theta": "\\theta", "alpha": "\\alpha", "beta": "\\beta", "gamma": "\\gamma", "lambda": "\\lambda",
+    "omega": "\\omega",
+    "sigma": "\\sigma", "phi": "\\phi", "asin": "\\arcsin", "acos": "\\arccos", "atan": "\\arctan",
+    "emptyset": "\\emptyset",
     "union": "\\cup",
 }  # fmt: skip
-_GREEK = frozenset(
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega Gamma "
-    "Delta Theta Lambda Xi Sigma Upsilon Phi Psi Omega ell hbar aleph wp".split()
+_GREEK = word_set(
+    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi "
+    "omega Gamma "
+    "Delta Theta Lambda Xi Sigma Upsilon Phi Psi Omega ell hbar aleph wp"
 )
 
 
@@ -99,7 +105,12 @@ def _ungrouped(found: list[Token]) -> list[Token]:
     for token in found:
         depth += (token.text in ("(", "[", "\\{")) - (token.text in (")", "]", "\\}"))
         groups = token.text.split(",")
-        if depth > 0 and token.literal is not None and token.literal.grouped and not any(g[0] == "0" for g in groups[1:]):
+        if (
+            depth > 0
+            and token.literal is not None
+            and token.literal.grouped
+            and not any(g[0] == "0" for g in groups[1:])
+        ):
             for index, group in enumerate(groups):
                 if index:
                     out.append(Token("op", ","))
@@ -120,12 +131,12 @@ def _token(kind: str, match: re.Match[str], glued: bool) -> list[Token]:
     if kind in ("repeat", "dots"):
         return [Token("num", text, glued, _repeating(text))]
     if kind == "text":
-        return _words(match["text"].strip(), glued)
+        return _words(match["text"].strip(), glued, _applied(match))
     if kind == "cmd":
         name = text[1:]
         return [Token("sym", name, glued) if name in _GREEK else Token("cmd", name, glued)]
     if kind == "word":
-        return _word(text, glued)
+        return _word(text, glued, _applied(match))
     if kind == "pair":
         return [Token("op", {"\\{": "\\{", "\\}": "\\}", "\\|": "\\|"}.get(text, "\\\\"), glued)]
     if kind in ("le", "ge", "ne"):
@@ -135,9 +146,16 @@ def _token(kind: str, match: re.Match[str], glued: bool) -> list[Token]:
     raise UnreadableError(f"an unknown sign {text!r}")
 
 
-def _word(text: str, glued: bool) -> list[Token]:
+def _applied(match: re.Match[str]) -> bool:
+    """Whether a bracket, index or command follows, as behind a function: min(a, b) is one, 60 min is none."""
+    return match.string[match.end() :].lstrip()[:1] in ("(", "[", "{", "\\", "_", "^", "|")
+
+
+def _word(text: str, glued: bool, applied: bool) -> list[Token]:
     if len(text) == 1 and text.isascii():
         return [Token("sym", text, glued)]
+    if text in ("min", "sec") and not applied:
+        return [Token("word", text, glued)]
     if text in _FUNCTIONS or text.lower() in ("sqrt", "ln", "log", "sin", "cos", "tan", "exp"):
         return [Token("cmd", text if text in _FUNCTIONS else text.lower(), glued)]
     if text in _NAMES:
@@ -146,12 +164,14 @@ def _word(text: str, glued: bool) -> list[Token]:
     lower = text.lower()
     if lower in ("and", "or"):
         return [Token("op", lower, glued)]
+    if lower in ("sum", "prod", "product") and applied:
+        return [Token("cmd", lower[:4] if lower != "sum" else lower, glued)]
     if lower in _CONDITIONS:
         return [Token("op", ",", glued)]
     return [Token("word", text, glued)]
 
 
-def _words(text: str, glued: bool) -> list[Token]:
+def _words(text: str, glued: bool, applied: bool) -> list[Token]:
     r"""Content of a \text group: a connective, a single letter, or words."""
     bare = text.strip(" ,;").lower()
     if bare in ("and", "or"):
@@ -167,7 +187,7 @@ def _words(text: str, glued: bool) -> list[Token]:
     inner = text.strip()
     if len(inner) == 1 and inner.isalpha() and inner.isascii():
         return [Token("text", inner, glued)]
-    if inner in _FUNCTIONS:
+    if inner in _FUNCTIONS and (applied or inner not in ("min", "sec")):
         return [Token("cmd", inner, glued)]
     if re.match(r"[-+]?\d", inner):  # \text{12}, \text{12 cm}
         return tokens(inner)[:-1]
@@ -196,7 +216,7 @@ def _number(text: str) -> Literal:
 
 
 def _repeating(text: str) -> Literal:
-    r"""0.1\overline{6}, 0.(3), 0.\dot{1}4\dot{2} and 0.333\ldots as fractions; other digits before dots stay a decimal."""
+    r"""0.1\overline{6}, 0.(3), 0.\dot{1}4\dot{2}, 0.333\ldots as fractions; other digits before dots stay a decimal."""
     if len(text) > MAX_LITERAL:
         raise UnreadableError("a number of too many digits")
     whole, _, rest = text.partition(".")

@@ -7,41 +7,70 @@ from __future__ import annotations
 
 import re
 
+
+def word_set(text: str) -> frozenset[str]:
+    """Words of a table that is easier to read as a text."""
+    return frozenset(text.split())
+
+
 _GROUPS = (
     ("yes", "true", "correct", "是", "对", "正确", "真", "right"),
     ("no", "false", "incorrect", "否", "不是", "错", "错误", "假", "wrong", "不对"),
-    ("no solution", "no solutions", "none", "no real solution", "no real solutions", "there is no solution", "empty set",
-     "the empty set", "there are no solutions", "no such number", "无解", "空集", "没有", "not possible", "impossible", "不可能",
-     "no real roots", "no such integers", "no integer solutions", "no integer solution", "no such value", "does not exist any"),
-    ("does not exist", "dne", "doesnt exist", "undefined", "not exist", "diverges", "divergent", "不存在", "limit does not exist",
+    ("no solution", "no solutions", "none", "no real solution", "no real solutions", "there is no solution",
+    "empty set",
+     "the empty set", "there are no solutions", "no such number", "无解", "空集", "没有", "not possible", "impossible",
+     "不可能",
+     "no real roots", "no such integers", "no integer solutions", "no integer solution", "no such value",
+     "does not exist any"),
+    ("does not exist", "dne", "doesnt exist", "undefined", "not exist", "diverges", "divergent", "不存在",
+    "limit does not exist",
      "the limit does not exist", "nonexistent"),
-    ("infinite", "infinitely many", "infinitely many solutions", "infinite solutions", "infinite number of solutions", "无穷多",
+    ("infinite", "infinitely many", "infinitely many solutions", "infinite solutions",
+    "infinite number of solutions", "无穷多",
      "无数", "无数个", "无穷多个"),
-    ("all real numbers", "all reals", "reals", "any real number", "全体实数", "任意实数", "所有实数", "实数", "every real number", "real numbers"),
-    ("even", "偶", "偶函数", "even function", "偶数"), ("odd", "奇", "奇函数", "odd function", "奇数"),
-    ("increasing", "递增", "单调递增", "strictly increasing"), ("decreasing", "递减", "单调递减", "strictly decreasing"),
-    ("parallel", "平行"), ("perpendicular", "垂直", "orthogonal"), ("equal", "相等", "they are equal"), ("neither", "非奇非偶"),
+    ("all real numbers", "all reals", "reals", "any real number", "全体实数", "任意实数", "所有实数", "实数",
+    "every real number", "real numbers"),
+    ("even", "偶", "偶函数", "even function", "偶数"),
+    ("odd", "奇", "奇函数", "odd function", "奇数"),
+    ("increasing", "递增", "单调递增", "strictly increasing"),
+    ("decreasing", "递减", "单调递减", "strictly decreasing"),
+    ("parallel", "平行"),
+    ("perpendicular", "垂直", "orthogonal"), ("equal", "相等", "they are equal"),
+    ("neither", "非奇非偶"),
     ("convergent", "converges", "收敛", "converge"), ("greater", "大于", "larger"), ("less", "小于", "smaller"),
 )  # fmt: skip
 _SAME = {phrase: group[0] for group in _GROUPS for phrase in group}
 NOTHING, REALS, INFINITE = "no solution", "all real numbers", "infinite"
 _NUMBERS = {
-    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10,
-    "eleven": 11, "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16, "seventeen": 17, "eighteen": 18,
-    "nineteen": 19, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70, "eighty": 80,
+    "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
+    "ten": 10,
+    "eleven": 11,
+    "twelve": 12, "thirteen": 13, "fourteen": 14, "fifteen": 15, "sixteen": 16, "seventeen": 17,
+    "eighteen": 18, "nineteen": 19, "twenty": 20, "thirty": 30, "forty": 40, "fifty": 50, "sixty": 60, "seventy": 70,
+    "eighty": 80,
     "ninety": 90, "hundred": 100, "once": 1, "twice": 2,
 }  # fmt: skip
 _CHINESE = {char: value for value, char in enumerate("零一二三四五六七八九")} | {"〇": 0, "两": 2}
 _SCALES = {"十": 10, "百": 100, "千": 1000, "万": 10_000, "亿": 10**8}
-_OPTION = re.compile(r"(?:the\s+)?(?:correct\s+)?(?:option|choice|answer|选项|选择|选|答案)\s*(?:is|为|是)?\s*:?\s*", re.IGNORECASE)
+_OPTION = re.compile(
+    r"(?:the\s+)?(?:correct\s+)?(?:option|choice|answer|选项|选择|选|答案)\s*(?:is|为|是)?\s*:?\s*", re.IGNORECASE
+)
 _ENCLOSED = re.compile(r"[(\[{]\s*([A-Ja-j])\s*[)\]}]\s*[.:,]?\s*(.*)", re.DOTALL)
 _FOLLOWED = re.compile(r"([A-Ja-j])\s*(?:[.:)]\s*(.*))?", re.DOTALL)
 _TEXT_GROUP = re.compile(r"\\text\s?\{((?:[^{}]|\{[^{}]*\})*)\}")
 _LEAD = re.compile(
-    r"(?:\\text\s?\{\s*)?(?:(?:(?:so|thus|hence|therefore|then|we have|we get)\b[\s,]*)?(?:the\s+)?(?:final answer|correct answer|"
-    r"answer|ans|value|solutions?|solution set|result|probability|area|approximately|about|roughly|exactly|so|thus|hence|"
-    r"therefore|x equals|sum|total|number)(?![A-Za-z])|答案|答|解|结果|约|大约|最终答案|所以|因此|故)"
+    r"(?:\\text\s?\{\s*)?(?:(?:(?:so|thus|hence|therefore|then|we have|we get)\b[\s,]*)?(?:the\s+)?(?:final answer|"
+    r"correct answer|answer|ans|value|solutions?|solution set|result|probability|area|at least|at most|"
+    r"approximately|about|roughly|exactly|"
+    r"so|thus|hence|therefore|x equals|sum|total|number)(?![A-Za-z_^])|答案|答|解|结果|约|大约|最终答案|所以|因此|故)"
     r"\s*(?:is\b|are\b|为|是|equals\b|:|=|,)*\s*(?:\}\s*)?(?:is\b|are\b|equals\b|:|=|\s)*",
+    re.IGNORECASE,
+)
+# a sentence of words alone that ends in a value: "the limit exists and is equal to 2/3"
+_SENTENCE = re.compile(r"[A-Za-z][A-Za-z ,']{2,80}\b(?:is equal to|equals|equal to|is|are)\s+(?=[-\d\\$(\[{a-z])(.+)")
+_WORD = re.compile(r"(?<![\\A-Za-z])(?!sqrt|pi|sin|cos|tan|log|ln|exp|infinity|or|and|binom|sum)[A-Za-z]{2,}")
+_TAIL = re.compile(
+    r"\s*(?:\\text\s?\{\s*)?\b(?:is|are)\s+(?:the\s+)?(?:only\s+)?(?:possible\s+)?(?:values?|solutions?|answers?|ones?)\s*\}?$",
     re.IGNORECASE,
 )
 MAX_WORDS = 8
@@ -67,7 +96,13 @@ def letter(text: str) -> tuple[str, str] | None:
 
 
 def without_lead(text: str) -> str:
-    """Without "the answer is" and its like in front."""
+    """Without "the answer is" and its like in front, and "is the only possible value" behind."""
+    tail = _TAIL.search(text)
+    if tail is not None and tail.start():
+        text = text[: tail.start()]
+    sentence = _SENTENCE.match(text)
+    if sentence is not None and not _WORD.search(sentence[1]):
+        return sentence[1].strip()
     match = _LEAD.match(text)
     if match is None or match.end() == len(text):
         return text
@@ -86,6 +121,30 @@ def normal(text: str) -> str | None:
     kept = [word for word in words if word not in ("the", "a", "an", "is", "are", "it")] or words
     phrase = " ".join(kept)
     return _SAME.get(" ".join(words), _SAME.get(phrase, phrase))
+
+
+_PARTS = {
+    "half": 2,
+    "halves": 2,
+    "third": 3,
+    "quarter": 4,
+    "fourth": 4,
+    "fifth": 5,
+    "sixth": 6,
+    "eighth": 8,
+    "tenth": 10,
+}
+
+
+def fraction(text: str) -> tuple[int, int] | None:
+    """A fraction in words: "one half", "two-thirds", 三分之二; numerator and denominator, or None."""
+    plain = _TEXT_GROUP.sub(r"\1", text).strip().lower()
+    match = re.fullmatch(r"(a|an|[a-z]+)[\s-]([a-z]+)", plain)
+    if match is not None:
+        bottom = _PARTS.get(match[2], _PARTS.get(match[2].removesuffix("s")))
+        top = 1 if match[1] in ("a", "an") else _english([match[1]])
+        return None if bottom is None or top is None else (top, bottom)
+    return chinese_fraction(plain)
 
 
 def number(text: str) -> int | None:

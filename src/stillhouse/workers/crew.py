@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from stillhouse.records import UserMistake
@@ -23,6 +24,7 @@ from stillhouse.workers.frames import Reader, pack
 from stillhouse.workers.worker import BROKEN, DONE, MARK_BYTES, MEMORY, READY, RETIRE
 
 TICK_SECONDS = 0.05
+STARVED_TIMES = 4  # so many deadlines an item may take where the machine does not let its worker run
 AHEAD_SECONDS = 0.02  # so much work may wait inside a worker, to hide the way there and back
 AHEAD_JOBS = 256
 STUCK_SECONDS = 0.2  # what waits behind an item that runs longer than this is given to another worker too
@@ -78,8 +80,15 @@ class Worker:
     served: int = 0
     ready: bool = False
     retiring: bool = False
+    stuck: bool = False  # its item runs long: it gets nothing more before that ends
+    pid: int = 0
+    delayed: tuple[int, float] = (0, 0.0)  # the item last looked at, and the worker's time in the run queue then
     late: Job | None = None  # the job for which it was killed
     gone: bool = False
+
+    @property
+    def able(self) -> bool:
+        return self.ready and not (self.retiring or self.gone or self.stuck) and self.late is None
 
     def running(self) -> tuple[int, float]:
         """Number of the running item and seconds since its start; zeros between items."""
@@ -145,7 +154,7 @@ class Crew:
 
     def hand_out(self) -> None:
         """Give queued jobs to workers that have room, the emptiest first."""
-        able = [w for w in self.workers.values() if w.ready and not w.retiring and not w.gone and w.late is None]
+        able = [worker for worker in self.workers.values() if worker.able]
         touched: set[str] = set()
         while self.queue and able:
             worker = min(able, key=lambda w: (w.load, len(w.pending)))
@@ -208,7 +217,7 @@ class Crew:
     def _take(self, worker: Worker, data: bytes) -> None:
         for number, status, value, seconds in worker.reader.feed(data):
             if status == READY:
-                worker.ready, self.failed_starts = True, 0
+                worker.ready, worker.pid, self.failed_starts = True, value, 0
             elif status == BROKEN:
                 made = RuntimeError(value) if isinstance(value, str) else UserMistake(*value)
                 self._break(made)
@@ -219,6 +228,7 @@ class Crew:
 
     def _finish(self, worker: Worker, number: int, status: str, value: Any, seconds: float) -> None:
         job = worker.pending.pop(number)
+        worker.stuck = False
         kind = (job.part, job.method)
         known = self.seconds.get(kind)
         sample = min(seconds, 0.1)  # one slow item must not make all others travel alone for long
@@ -253,12 +263,20 @@ class Crew:
             job = worker.pending.get(number)
             if job is None:
                 continue
-            if seconds > job.deadline:
+            if worker.delayed[0] != number:
+                worker.delayed = (number, _queued(worker.pid))
+            if seconds > job.deadline and self._overdue(worker, job, seconds):
                 worker.late = job
                 self.nursery.kill(worker.id)
-            elif seconds > STUCK_SECONDS and len(worker.pending) > 1:
+            elif seconds > STUCK_SECONDS:
+                worker.stuck = True
                 self._double(worker, job)
         self.hand_out()
+
+    def _overdue(self, worker: Worker, job: Job, seconds: float) -> bool:
+        """Whether it is late by its own fault: time in which a busy machine did not let it run is not counted."""
+        starved = _queued(worker.pid) - worker.delayed[1]
+        return seconds - starved > job.deadline or seconds > STARVED_TIMES * job.deadline
 
     def _double(self, worker: Worker, stuck: Job) -> None:
         """What waits behind a slow item goes to others too; whoever is first counts, the parts being pure."""
@@ -354,6 +372,14 @@ class Crew:
         self.workers.clear()
         if not self.nursery.closed:
             self.driver.read(self.nursery.control.fileno(), None)
+
+
+def _queued(pid: int) -> float:
+    """Seconds that a process was ready to run and had no processor; 0 where the kernel does not tell."""
+    try:
+        return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def _death(job: Job, status: str) -> WorkerDied:

@@ -58,7 +58,8 @@ class WorkerPool:
                 raise self._crew.broken
 
     async def call(self, part: str, method: str, args: tuple[Any, ...], *, deadline: float, tries: int = 1) -> Any:
-        """What `method` of `part` returns for args (all picklable). deadline: seconds of wall clock from its start.
+        """What `method` of `part` returns for args (all picklable). deadline: seconds of wall clock from its
+        start, less the time that a machine too busy did not let its worker run (at most four times the deadline).
 
         Raises WorkerTimeout, WorkerDied or WorkerError; the first two after `tries` times. method is "__call__" for
         the part itself.

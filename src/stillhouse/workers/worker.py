@@ -36,7 +36,7 @@ def live(sock: socket.socket, mark: int, parts: Mapping[str, Part], memory_mb: i
     with mmap.mmap(mark, MARK_BYTES) as shared:
         view = memoryview(shared).cast("Q")
         try:
-            sock.sendall(pack((0, READY, None, 0.0)))
+            sock.sendall(pack((0, READY, os.getpid(), 0.0)))
             _serve(sock, view, built, limit)
         finally:
             view.release()

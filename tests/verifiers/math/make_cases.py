@@ -109,7 +109,9 @@ def pair_of_numbers(dice: random.Random) -> Pair:
     while values[0] == values[1]:
         values[1] += 1
     right = dice.random() < 0.5
-    others = list(values) if right else dice.choice([values[::-1], [values[0], values[1] + 1], [-values[0] - 1, values[1]]])
+    others = (
+        list(values) if right else dice.choice([values[::-1], [values[0], values[1] + 1], [-values[0] - 1, values[1]]])
+    )
     blank = dice.choice(["", " "])
     left = "(" + ", ".join(_write_fraction(v, dice) for v in values) + ")"
     body = f",{blank}".join(_write_fraction(v, dice) for v in others)
@@ -125,14 +127,19 @@ def several(dice: random.Random) -> Pair:
         others[0] += dice.choice([60, 70])
     left = ", ".join(map(str, values))
     body = ", ".join(map(str, others))
-    forms = [body, rf"\{{{body}\}}", body.replace(", ", ","), " and ".join(map(str, others)) if len(others) == 2 else body]
+    forms = [
+        body,
+        rf"\{{{body}\}}",
+        body.replace(", ", ","),
+        " and ".join(map(str, others)) if len(others) == 2 else body,
+    ]
     return left, dice.choice(forms), right
 
 
 def as_set(dice: random.Random) -> Pair:
     values = dice.sample(range(-30, 60), dice.randint(2, 5))
     right = dice.random() < 0.5
-    others = list(values) if right else values[:-1] + [values[-1] + 90]
+    others = list(values) if right else [*values[:-1], values[-1] + 90]
     dice.shuffle(others)
     return rf"\{{{', '.join(map(str, values))}\}}", rf"\{{{','.join(map(str, others))}\}}", right
 
@@ -210,7 +217,11 @@ def function(dice: random.Random) -> Pair:
         return rf"{b}e^{{{a}x}}", dice.choice([rf"{b} e^{{{c}x}}", rf"{b}\cdot e^{{{c} x}}"]), right
     if kind == "sqrt":
         return rf"\sqrt{{x+{a}}}", dice.choice([rf"\sqrt{{{c}+x}}", rf"(x+{c})^{{1/2}}"]), right
-    return rf"\log_{{{b + 1}}} {a}", dice.choice([rf"\log_{{{b + 1}}}({c})", rf"\frac{{\ln {c}}}{{\ln {b + 1}}}"]), right
+    return (
+        rf"\log_{{{b + 1}}} {a}",
+        dice.choice([rf"\log_{{{b + 1}}}({c})", rf"\frac{{\ln {c}}}{{\ln {b + 1}}}"]),
+        right,
+    )
 
 
 def rational_function(dice: random.Random) -> Pair:
@@ -218,7 +229,12 @@ def rational_function(dice: random.Random) -> Pair:
     right = dice.random() < 0.5
     c = a if right else a + 9
     left = rf"\frac{{x+{a}}}{{x+{b}}}"
-    forms = [rf"\frac{{{c}+x}}{{{b}+x}}", rf"(x+{c})/(x+{b})", rf"1+\frac{{{c - b}}}{{x+{b}}}", rf"\frac{{2x+{2 * c}}}{{2x+{2 * b}}}"]
+    forms = [
+        rf"\frac{{{c}+x}}{{{b}+x}}",
+        rf"(x+{c})/(x+{b})",
+        rf"1+\frac{{{c - b}}}{{x+{b}}}",
+        rf"\frac{{2x+{2 * c}}}{{2x+{2 * b}}}",
+    ]
     return left, dice.choice(forms), right
 
 
@@ -226,7 +242,11 @@ def line(dice: random.Random) -> Pair:
     a, b = dice.choice([-3, -2, 2, 3, 5]), dice.choice([-7, -4, 1, 3, 6])
     right = dice.random() < 0.5
     c = b if right else b + 2
-    return f"y={a}x{b:+d}", dice.choice([f"y = {a}x {'+' if c > 0 else '-'} {abs(c)}", f"y={c}{a:+d}x", f"{a}x{c:+d}"]), right
+    return (
+        f"y={a}x{b:+d}",
+        dice.choice([f"y = {a}x {'+' if c > 0 else '-'} {abs(c)}", f"y={c}{a:+d}x", f"{a}x{c:+d}"]),
+        right,
+    )
 
 
 def complex_number(dice: random.Random) -> Pair:
@@ -247,7 +267,20 @@ def matrix(dice: random.Random) -> Pair:
 
 
 def word(dice: random.Random) -> Pair:
-    words = ["Monday", "Tuesday", "Sunday", "Alice", "Bob", "circle", "ellipse", "hyperbola", "parabola", "square", "red", "blue"]
+    words = [
+        "Monday",
+        "Tuesday",
+        "Sunday",
+        "Alice",
+        "Bob",
+        "circle",
+        "ellipse",
+        "hyperbola",
+        "parabola",
+        "square",
+        "red",
+        "blue",
+    ]
     one = dice.choice(words)
     right = dice.random() < 0.5
     other = one if right else dice.choice([w for w in words if w != one])
@@ -335,7 +368,13 @@ def hand_made(name: str) -> Iterator[dict[str, object]]:
             group = line_[3:]
         elif " ⟂ " in line_ and not line_.startswith("# "):
             reference, answer, label, *note = line_.split(" ⟂ ")
-            yield {"group": group, "reference": reference, "answer": answer, "label": label == "1", "note": "".join(note)}
+            yield {
+                "group": group,
+                "reference": reference,
+                "answer": answer,
+                "label": label == "1",
+                "note": "".join(note),
+            }
 
 
 def templates() -> Iterator[dict[str, object]]:

@@ -1,0 +1,78 @@
+"""Compares names with values, equations and inequalities.
+
+In: two shapes of which one is a Named or a Relation, and how to compare what is inside. Out: rule and verdict.
+"""
+
+from __future__ import annotations
+
+from stillhouse.verifiers.math_equal import proportional
+from stillhouse.verifiers.math_equation import same_solutions, solved_by
+from stillhouse.verifiers.math_inequality import as_region, matches
+from stillhouse.verifiers.math_lists import Compare
+from stillhouse.verifiers.math_region import interval_of
+from stillhouse.verifiers.math_scalar import Result
+from stillhouse.verifiers.math_shape import Many, Named, Region, Relation, Scalar, Shape
+from stillhouse.verifiers.math_tree import Node
+
+
+def named(reference: Shape, answer: Shape, compare: Compare) -> Result:
+    """`x = 5` is 5; two different plain names differ; a name may also be a side of an equation."""
+    if isinstance(reference, Named) and isinstance(answer, Named):
+        alike = reference.function == answer.function and reference.plain and answer.plain
+        if alike and reference.name != answer.name:
+            return "math_convention_name", False
+        return compare(reference.value, answer.value)
+    if isinstance(reference, Named):
+        if isinstance(answer, Relation):
+            return _equation_of(reference, answer)
+        if isinstance(answer, Region) and isinstance(reference.value, Region | Many):
+            return compare(reference.value, answer)
+        return compare(reference.value, answer)
+    assert isinstance(answer, Named)  # noqa: S101  the caller saw to it
+    if isinstance(reference, Relation):
+        return _equation_of(answer, reference)
+    return compare(reference, answer.value)
+
+
+def _equation_of(named: Named, relation: Relation) -> Result:
+    rule = "math_convention_equation"
+    if relation.op != "=":
+        return rule, False
+    if not named.plain or named.function:
+        return rule, None
+    if not isinstance(named.value, Scalar):
+        items = named.value.items if isinstance(named.value, Many) and named.value.kind in ("bare", "set") else ()
+        nodes = [item.node for item in items if isinstance(item, Scalar) and item.plain]
+        whole = bool(items) and len(nodes) == len(items)
+        return rule, solved_by(_difference(relation), named.name, nodes) if whole else None
+    left = Node("add", (Node("sym", name=named.name), Node("neg", (named.value.node,))))
+    return rule, same_solutions(left, _difference(relation))
+
+
+def _difference(relation: Relation) -> Node:
+    return Node("add", (relation.left, Node("neg", (relation.right,))))
+
+
+def relations(reference: Shape, answer: Shape, compare: Compare) -> Result:
+    rule = "math_convention_equation"
+    if isinstance(reference, Relation) and isinstance(answer, Relation):
+        if reference.op != answer.op:
+            return rule, False
+        if reference.op == "=":
+            return rule, same_solutions(_difference(reference), _difference(answer))
+        positive = reference.op in ("<", "<=")
+        found = proportional(_difference(reference), _difference(answer), positive=positive)
+        return rule, found if found else None
+    relation, other = (reference, answer) if isinstance(reference, Relation) else (answer, reference)
+    assert isinstance(relation, Relation)  # noqa: S101  the caller saw to it
+    if relation.op != "=":
+        region = as_region(relation)
+        if region is not None:
+            return compare(region, other) if relation is reference else compare(other, region)
+        interval = interval_of(other)
+        return "math_convention_interval", None if interval is None else matches(relation, interval)
+    if isinstance(other, Scalar) and relation is answer:
+        if relation.right.op == "num" and not relation.right.number:
+            return rule, False  # a curve, not the number zero
+        return compare(reference, Scalar(relation.right))  # a + b = 5 where 5 was asked
+    return rule, None if isinstance(other, Many | Region) else False
