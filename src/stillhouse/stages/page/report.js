@@ -245,7 +245,7 @@
     };
     window.addEventListener("hashchange", () => { if (location.hash.includes("=") || !location.hash) show(); });
     show();
-    document.documentElement.dataset.ready = "1";
+    document.documentElement.dataset.ready = Math.round(performance.now());
   };
   start().catch((error) => { byId("found").textContent = "The index of queries could not be read: " + error.message; });
 })();
