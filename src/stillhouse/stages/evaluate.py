@@ -164,6 +164,7 @@ def _told(item: Item) -> dict[str, Any]:
     return {
         "query": item.query, "id": item.id, "passed": item.passed, "judged": item.judged, "unknown": item.unknown,
         "asked": item.asked, "tokens": item.tokens, "truncated": item.truncated, "formatted": item.formatted,
+        "tagged": item.tagged,
     }  # fmt: skip
 
 

@@ -39,8 +39,8 @@ def asking(
             sat, rows = sample(
                 run, queries, samples, teacher=spec, verifiers=verifiers, judges=judges or {}, **settings
             )
-            formed = _malformed(sat, spec, queries, rows)
-            rows = [{**row, "malformed": why} for row, why in zip(rows, formed, strict=True)]
+            formed = _forms(sat, spec, queries, rows)
+            rows = [{**row, "malformed": why, "tagged": t} for row, (why, t) in zip(rows, formed, strict=True)]
             return Answers(rows, sat.outcome, sat.problem, dict(sat.waits.get(spec.name, {})))
 
         return ask_all
@@ -48,10 +48,11 @@ def asking(
     return for_benchmark
 
 
-def _malformed(
+def _forms(
     sat: Sat, spec: TeacherSpec, queries: Sequence[Query], rows: Sequence[Mapping[str, Any]]
-) -> list[str | None]:
-    """For each row why its reply is not in think/answer form, None when it is."""
+) -> list[tuple[str | None, bool]]:
+    """For each row why its reply is not in think/answer form, None when it is; and whether its answer at least stands
+    in tags, thinking or not."""
     by_key = {query.key: query for query in queries}
     identities, replies = sat.identities[spec.name], Replies(sat.index)
     keys = []
@@ -59,7 +60,9 @@ def _malformed(
         query = by_key[row["query"]]
         keys.append(response_key(identities[query.category], query.prompt_key, row["attempt"]))
     found = sorted({place for key in keys if (place := replies.row(key)) is not None})
-    why: dict[str, str | None] = {}
+    forms: dict[str, tuple[str | None, bool]] = {}
     for response in read_responses(sat.index, np.array(found, np.int64)) if found else ():
-        why[response.key] = normal_form(response.text, response.reasoning, "required").malformed
-    return [why.get(key, "the reply cannot be read") for key in keys]
+        strict = normal_form(response.text, response.reasoning, "required").malformed
+        loose = normal_form(response.text, response.reasoning, "optional").malformed
+        forms[response.key] = (strict, loose is None and "<answer>" in response.text)
+    return [forms.get(key, ("the reply cannot be read", False)) for key in keys]

@@ -21,8 +21,9 @@ from stillhouse.stats.rates import Interval, wilson
 @dataclass(frozen=True)
 class Answers:
     """What came of asking. rows, one a judged sample: query (key), attempt, outcome, finish_reason, completion_tokens,
-    malformed (why the reply is not in think/answer form, None when it is), and cost_usd where known. outcome: done,
-    interrupted, budget or disk_full, and problem says why; waits: reason -> how many queries wait for it."""
+    malformed (why the reply is not in think/answer form, None when it is), tagged (its answer stands in tags, thinking
+    or not), and cost_usd where known. outcome: done, interrupted, budget or disk_full, and problem says why; waits:
+    reason -> how many queries wait for it."""
 
     rows: Iterable[Mapping[str, Any]]
     outcome: str = "done"
@@ -45,6 +46,7 @@ class Item:
     truncated: int = 0
     stopped: int = 0
     formatted: int = 0
+    tagged: int = 0
     cost_usd: float | None = 0.0
 
     @property
@@ -79,6 +81,7 @@ def items_of(queries: Sequence[Query], samples: int, rows: Iterable[Mapping[str,
         item.truncated += row["finish_reason"] == "length"
         item.stopped += row["finish_reason"] == "stop"
         item.formatted += not row["malformed"]
+        item.tagged += bool(row.get("tagged", not row["malformed"]))
         cost = row.get("cost_usd")
         item.cost_usd = None if cost is None or item.cost_usd is None else item.cost_usd + cost
     return list(items.values())
@@ -110,6 +113,7 @@ def summary(items: Sequence[Item], samples: int) -> dict[str, Any]:
         "truncated": share("truncated"),
         "stop_ratio": share("stopped"),
         "format_rate": share("formatted"),
+        "answer_tag_rate": share("tagged"),
         "cost_usd": None if not total or any(c is None for c in costs) else float(sum(c for c in costs if c)),
     }
 

@@ -30,17 +30,22 @@ def told(folder: Path) -> list[str]:
 
 def _table(benchmark: str, made: Sequence[Mapping[str, Any]]) -> list[str]:
     first = made[0]["benchmarks"][benchmark]
+    names = [
+        one["student"] + (f" ({one['control']})" if one["control"] not in ("", one["student"]) else "") for one in made
+    ]
+    wide = max(map(len, names))
     head = f"{benchmark}: {first['items']} items, {first['samples']} samples each"
-    rows = [f"  {'':28} {'right':>7} {'95 % interval':>15} {'in form':>8} {'cut off':>8} {'tokens':>7}"]
-    for one in made:
+    rows = [
+        f"  {'':{wide}} {'right':>7} {'95 % interval':>16} {'thinks, in form':>15} {'in tags':>7} {'cut off':>7} tokens"
+    ]
+    for one, name in zip(made, names, strict=True):
         part = one["benchmarks"][benchmark]
-        name = one["student"] + (f" ({one['control']})" if one["control"] else "")
         low, high = part["pass_at_1_interval"] or (None, None)
         span = f"{_percent(low)} to {_percent(high)}" if low is not None else "-"
         length = "-" if part["mean_length"] is None else f"{part['mean_length']:.0f}"
         rows.append(
-            f"  {name:28} {_percent(part['pass_at_1']):>7} {span:>15} {_percent(part['format_rate']):>8} "
-            f"{_percent(part['truncated']):>8} {length:>7}"
+            f"  {name:{wide}} {_percent(part['pass_at_1']):>7} {span:>16} {_percent(part['format_rate']):>15} "
+            f"{_percent(part['answer_tag_rate']):>7} {_percent(part['truncated']):>7} {length:>6}"
         )
     return [head, *rows]
 
