@@ -441,7 +441,7 @@ def _spec(name: str, entry: EndpointSettings, part: Part, profile: Profile, limi
 
 
 def _given(entry: EndpointSettings, names: tuple[str, ...]) -> dict[str, Any]:
-    """What has a value; null leaves it to the teacher's profile, so that a frozen recipe says what the first one said."""
+    """What has a value; null leaves it to the teacher's profile. So a frozen recipe says what the first one said."""
     return {name: value for name in names if (value := getattr(entry, name, None)) is not None}
 
 

@@ -167,8 +167,8 @@ def _browser(teachers: Sequence[str]) -> str:
         f'<span title="{escape(name)}"><i class="swatch c{place % 8}"></i>{escape(name)}</span>'
         for place, name in enumerate(teachers)
     )
-    return f"""<p class="note">Of each teacher: its first attempt, and the reply that was accepted where that was a later one.
-The address of this page keeps what you see, so a link shows it to others.</p>
+    return f"""<p class="note">Of each teacher: its first attempt, and the reply that was accepted where that was a
+later one. The address of this page keeps what you see, so a link shows it to others.</p>
 <div class="filters">
 <label class="search">Search queries<input id="q" type="search" autocomplete="off"></label>
 <label>Category<select id="category"><option value="">all</option></select></label>
