@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import inspect
 import json
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -137,7 +138,7 @@ class Price:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request of one teacher (or judge), ready to send.
+    """One request of one teacher (or judge), ready to send. attempt counts from 1.
 
     key: content key of the reply it asks for; prompt: the query's prompt_key (of a judge: hash of its messages), so
     that key = response_key(identity, prompt, attempt); identity: hash of what, beside query and attempt, decides
@@ -320,8 +321,8 @@ class Fault(Exception):  # noqa: N818  a fault is a record of the journal, and i
     """What went wrong in transport: never a Response, never an attempt.
 
     kind: rate_limited, overloaded, server_error, reset, timeout, refused, tls, cut_body, bad_json, bad_envelope,
-    too_large, redirect, auth, not_found, bad_request. retry_after: seconds, where the server said so. maybe_paid:
-    the server may have generated before it failed. raw: the beginning of what came, for the journal.
+    too_large, redirect, auth, quota, not_found, bad_request, not_recorded. retry_after: seconds, where the server said
+    so. maybe_paid: the server may have generated before it failed. raw: the beginning of what came, for the journal.
     """
 
     RETRYABLE = frozenset({
@@ -362,7 +363,40 @@ class Part:
             made = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError) as error:
             raise UserMistake(f"cannot import {self.path}: {error}") from error
+        try:
+            inspect.signature(made).bind(**self.settings)
+        except TypeError as error:
+            raise UserMistake(f"{self.path}: {error}") from error
         return made(**self.settings)
+
+
+@dataclass(frozen=True, slots=True)
+class TeacherSpec:
+    """A teacher (or judge) as the recipe hands it to a stage: the part that asks, and the terms it is asked under.
+
+    endpoints: what `Request.endpoint` may say, one entry "" where the part knows its own. max_tokens: the limit its
+    requests carry. patience: seconds without one sign of life until an endpoint counts as dead. family: base model
+    lineage, for the report's kinship caveat. perplexity: threshold of the filter.
+    """
+
+    name: str
+    part: Part
+    model: str = ""
+    endpoints: tuple[str, ...] = ("",)
+    max_in_flight: int = 64
+    price: Price | None = None
+    budget_usd: float | None = None
+    requests_per_minute: float | None = None
+    tokens_per_minute: float | None = None
+    timeout: float = 600.0
+    patience: float = 600.0
+    max_tokens: int = 32768
+    thinking: Thinking = "optional"
+    terms: Terms = "unknown"
+    family: str = ""
+    licence: str = ""
+    perplexity: float = 20.0
+    batch: bool = False
 
 
 @runtime_checkable
@@ -403,8 +437,8 @@ class Verifier(Protocol):
 
     def __call__(self, query: Query, response: Response) -> Verdict | Ask: ...
 
-    def settle(self, query: Query, response: Response, reply: Response) -> Verdict:
-        """The verdict once the judge has replied to this verifier's Ask."""
+    def settle(self, query: Query, response: Response, reply: Response) -> Verdict | Ask:
+        """The verdict once the judge has replied to this verifier's Ask; an Ask again where it could not be read."""
         ...
 
 

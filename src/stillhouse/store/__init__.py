@@ -1,0 +1,1 @@
+"""What a run leaves on disk: the journal of paid replies, verdicts, tables, and the run folder itself."""

@@ -15,7 +15,10 @@ _MARK = re.compile(r"(?:^|(?<=[\s$,;：:，、（？?。！]))(?:\(([A-J])\)|\[(
 
 
 def options(question: str) -> dict[str, str]:
-    """Texts of at least three options that follow one another; the last ends with its line or formula."""
+    """Texts of at least three options that follow one another (two, where each begins a line).
+
+    The last ends with its line or formula.
+    """
     text = _SPACES.sub(" ", _WRAPPED.sub(r" \1 ", question[-MAX_TEXT:]))
     marks = list(_MARK.finditer(text))
     chain: list[re.Match[str]] = []
@@ -25,7 +28,8 @@ def options(question: str) -> dict[str, str]:
             chain = [mark]
         elif chain and ord(letter) == ord("A") + len(chain):
             chain.append(mark)
-    if len(chain) < 3:
+    lines = all(mark.start() == 0 or text[mark.start() - 1] == "\n" for mark in chain)
+    if len(chain) < (2 if lines else 3):
         return {}
     ends = [mark.start() for mark in chain[1:]]
     tail = text[chain[-1].end() :]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from stillhouse.verifiers.math_prose import stated_formula
+
 _BOX = re.compile(r"\\(?:boxed|fbox|framebox)(?![a-zA-Z])\s*")
 _BRACED = re.compile(r"\{([^{}]*)\}")
 _BRACES = re.compile(r"\\.|[{}]", re.DOTALL)
@@ -123,7 +125,8 @@ def _open_inner(content: str) -> str:
 
 
 def last_formula(answer: str) -> str | None:
-    """Without a box: the whole of a short answer, what follows "the answer is", or the last formula or number."""
+    """Without a box: the whole of a short answer, what follows "the answer is", what a sentence
+    states, or the last formula or number."""
     text = _MARKUP.sub("", answer).strip()
     if not text:
         return None
@@ -136,6 +139,9 @@ def last_formula(answer: str) -> str | None:
     formulas = [(match.start(), match.end(), _inside(match)) for match in _FORMULA.finditer(tail)]
     if not formulas and len(text) <= SHORT and "\n" not in text and not _SENTENCE.search(text):
         return text
+    stated = stated_formula(tail)
+    if stated is not None:
+        return stated
     number = _last(_NUMBER, tail, formulas[-1][1] if formulas else 0)
     if number is not None:
         return number[0].strip(" ,")

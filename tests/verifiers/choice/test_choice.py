@@ -1,6 +1,7 @@
 """Claims about multiple choice: letters are found and compared, free text goes to the judge."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -79,8 +80,12 @@ def test_the_judges_reply_is_a_whole_number_from_0_to_5_or_unknown(
     text: str, outcome: str, score: float | None
 ) -> None:
     verdict = Choice(judge=True).settle(ask("free"), reply("x"), reply(text))
-    assert (verdict.outcome, verdict.score) == (outcome, score)
-    assert verdict.transient == (outcome == "unknown")
+    if outcome == "unknown":
+        assert isinstance(verdict, Ask), "it is asked once more; the loop then takes it for unknown"
+        assert verdict.so_far.outcome == "unknown"
+    else:
+        assert not isinstance(verdict, Ask)
+        assert (verdict.outcome, verdict.score) == (outcome, score)
 
 
 @pytest.mark.parametrize(
@@ -113,3 +118,15 @@ def test_the_options_of_a_question_are_found(question: str) -> None:
 @pytest.mark.parametrize("question", ["no options", "A. alone", "(A) 1 (C) 3 (B) 2", "Triangle (A) (B)"])
 def test_letters_that_do_not_follow_one_another_are_no_options(question: str) -> None:
     assert options(question) == {}
+
+
+BEES = "What do bees make?\nA. milk\nB. honey"
+CASES = [json.loads(line) for line in Path(__file__).with_name("cases.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda c: f"{c['reference']}: {c['answer'][:40]}")
+def test_an_answer_is_what_it_commits_to(case: dict[str, str]) -> None:
+    query = Query((Message("user", BEES),), "science", ground_truth=case["reference"])
+    verdict = Choice()(query, Response(key="0" * 32, query="", teacher="t", text=case["answer"]))
+    assert not isinstance(verdict, Ask)
+    assert (verdict.outcome, verdict.rule) == (case["label"], "choice"), verdict

@@ -1,0 +1,256 @@
+"""The command line: one verb a function, everything else imported when a verb runs.
+
+Exit codes: 0 done; 2 the user's mistake; 3 stopped by the budget; 4 done, but something waits; 130 interrupted;
+1 a bug, with a traceback. `--json` prints one machine-readable object where a verb has a result.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from stillhouse.pipeline import Outcome
+
+app = typer.Typer(
+    name="stillhouse",
+    help="Verified reasoning datasets, one per teacher over the same queries, and which teacher to distil from.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+RecipeFile = Annotated[Path, typer.Argument(metavar="RECIPE", help="A recipe, as `stillhouse init` writes one.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder of a run.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one machine-readable object.")]
+
+
+def _tell(value: dict[str, Any], as_json: bool, lines: list[str] | None = None) -> None:
+    """A verb's result: JSON, or its lines for people."""
+    if as_json:
+        typer.echo(json.dumps(value, ensure_ascii=False, default=str))
+    else:
+        for line in lines if lines is not None else [f"{k}: {v}" for k, v in value.items()]:
+            typer.echo(line)
+
+
+def _end(outcome: Outcome, as_json: bool) -> None:
+    _tell(outcome.as_dict(), as_json, outcome.lines())
+    raise typer.Exit(outcome.exit_code)
+
+
+@app.command()
+def demo(
+    train: Annotated[
+        bool, typer.Option("--train", help="Also train and evaluate a small student per teacher.")
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The run folder.")] = Path("runs/demo"),
+    as_json: Json = False,
+) -> None:
+    """The whole path in minutes: embedded models, no network."""
+    from stillhouse.verbs.demo import demo as run_demo
+
+    _end(run_demo(out, train=train, quiet=as_json), as_json)
+
+
+@app.command()
+def init(
+    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="Where to write it.")] = Path("recipe.yaml"),
+) -> None:
+    """Write a commented recipe to start from."""
+    from stillhouse.verbs.init import init as write_recipe
+
+    write_recipe(file)
+    typer.echo(f"wrote {file}: fill in your queries and teachers, then `stillhouse run {file} --dry-run`")
+
+
+@app.command()
+def plan(
+    recipe: RecipeFile,
+    pilot: Annotated[int | None, typer.Option("--pilot", metavar="N", help="Queries of the pilot.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The run folder (runs/NAME).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask a small stratified pilot, then forecast dollars, hours and verified rows, with intervals."""
+    from stillhouse.verbs.plan import plan as forecast
+
+    _end(forecast(recipe, out, pilot=pilot, quiet=as_json), as_json)
+
+
+@app.command()
+def run(
+    recipe: RecipeFile,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The run folder (runs/NAME).")] = None,
+    until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="The last stage to run.")] = None,
+    engine: Annotated[str | None, typer.Option("--engine", help="local or ray.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask nothing; print what would be asked.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a recipe. To run it again is to go on."""
+    from stillhouse.pipeline import run_recipe
+
+    if dry_run:
+        from stillhouse.verbs.dry_run import dry_run as tell
+
+        _end(tell(recipe, until=until), as_json)
+    _end(run_recipe(recipe, out, until=until, engine=engine, quiet=as_json), as_json)
+
+
+def _stage(name: str, help_text: str) -> None:
+    def verb(run: RunFolder, as_json: Json = False) -> None:
+        from stillhouse.pipeline import run_stage
+
+        _end(run_stage(run, name, quiet=as_json), as_json)
+
+    app.command(name, help=help_text)(verb)
+
+
+_stage("curate", "Clean, deduplicate and decontaminate the queries of a run.")
+_stage("distill", "Ask the teachers of a run, verify, and ask again.")
+_stage("filter", "Filter the verified responses of a run.")
+
+
+@app.command()
+def export(
+    run: RunFolder,
+    push: Annotated[str | None, typer.Option("--push", metavar="REPO", help="Upload to this hub repository.")] = None,
+    shape: Annotated[str | None, typer.Option("--as", metavar="SHAPE", help="am, sharegpt or messages.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write one dataset per teacher."""
+    from stillhouse.pipeline import run_stage
+
+    _end(run_stage(run, "export", quiet=as_json, push=push, shape=shape), as_json)
+
+
+@app.command()
+def compare(
+    datasets: Annotated[list[Path], typer.Argument(metavar="RUN | A B ...", help="A run, or datasets that exist.")],
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where the report goes.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Compare the teachers of a run, or datasets that exist already."""
+    from stillhouse.pipeline import compare_existing, run_stage
+
+    if len(datasets) == 1 and (datasets[0] / "recipe.yaml").is_file():
+        _end(run_stage(datasets[0], "compare", quiet=as_json), as_json)
+    _end(compare_existing(datasets, out, quiet=as_json), as_json)
+
+
+@app.command()
+def train(
+    run: RunFolder,
+    to: Annotated[str | None, typer.Option("--to", metavar="TRAINER", help="Hand off to a trainer.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Render samples and prove that thinking is trained.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train one student per dataset, or write data and config for a trainer (--to)."""
+    from stillhouse.pipeline import run_stage
+
+    _end(run_stage(run, "train", quiet=as_json, to=to, check=check), as_json)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[str, typer.Argument(metavar="RUN|ENDPOINT", help="A run, or an endpoint's address.")],
+    benchmarks: Annotated[str | None, typer.Option("--benchmarks", metavar="NAME:N,...")] = None,
+    limit: Annotated[int | None, typer.Option("--limit", help="Items per benchmark.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Evaluate students (or an endpoint) on benchmarks."""
+    from stillhouse.pipeline import run_stage
+
+    _end(run_stage(Path(run), "evaluate", quiet=as_json, benchmarks=benchmarks, limit=limit), as_json)
+
+
+_stage("report", "Write report.html from the run folder.")
+
+
+@app.command()
+def verify(
+    source: Annotated[Path, typer.Argument(metavar="IN|RUN", help="A file of responses, or a run.")],
+    out: Annotated[Path | None, typer.Option("--out", metavar="OUT", help="Where the verdicts go.")] = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Of a run: show which verdicts flipped.")] = False,
+    adopt: Annotated[
+        bool, typer.Option("--adopt", help="Of a run: let today's verdicts decide what is asked.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Judge a file of responses, or the journal of a run once more."""
+    from stillhouse.verbs.verify import verify as judge
+
+    _end(judge(source, out, diff=diff, adopt=adopt, quiet=as_json), as_json)
+
+
+@app.command()
+def status(run: RunFolder, as_json: Json = False) -> None:
+    """How far a run is; works while it runs."""
+    from stillhouse.verbs.status import status as read_status
+
+    value, lines = read_status(run)
+    _tell(value, as_json, lines)
+
+
+@app.command()
+def audit(
+    run: RunFolder,
+    verifiers: Annotated[bool, typer.Option("--verifiers", help="Sample verdicts for a second opinion.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Prove from the journal what was asked, paid, in doubt, and paid twice."""
+    from stillhouse.verbs.audit import audit as prove
+
+    value, lines = prove(run, verifiers=verifiers)
+    _tell(value, as_json, lines)
+
+
+@app.command()
+def sources(as_json: Json = False) -> None:
+    """The published corpora that have a ready mapping."""
+    from stillhouse.verbs.sources import sources as listed
+
+    value, lines = listed()
+    _tell(value, as_json, lines)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """What this machine has, what it lacks, and the command that would change it."""
+    from stillhouse.verbs.doctor import doctor as look
+
+    value, lines = look()
+    _tell(value, as_json, lines)
+
+
+@app.callback(invoke_without_command=True)
+def _top(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if version:
+        from stillhouse import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+def main() -> None:
+    """The console script: mistakes are told in lines, bugs with a traceback."""
+    from stillhouse.records import UserMistake
+
+    try:
+        sys.exit(app(standalone_mode=True))
+    except UserMistake as mistake:
+        for problem in mistake.problems:
+            print(problem, file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""The whole path on one screen: curate, distill, filter, export, train, evaluate, compare, report.
+
+In: a recipe and a run folder. Out: the folder, and an Outcome. Each stage is skipped when neither its inputs nor its
+settings have changed since it was made; to run again is to go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from stillhouse import __version__
+from stillhouse import recipe as recipes
+from stillhouse.engines.engine import Engine, make_engine
+from stillhouse.progress import Teller
+from stillhouse.records import UserMistake
+from stillhouse.settings import Recipe
+from stillhouse.stages.compare import compare, compare_datasets
+from stillhouse.stages.curate import curate
+from stillhouse.stages.distill import distill
+from stillhouse.stages.export import export
+from stillhouse.stages.filter import filter as filter_responses
+from stillhouse.stages.report import report
+from stillhouse.store.run import Run
+from stillhouse.store.tables import table_files
+
+STAGES = ("curate", "distill", "filter", "export", "compare", "report")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a verb ends with. exit_code as the command line returns it; waits: what remains, and why."""
+
+    run: str
+    exit_code: int = 0
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    waits: list[str] = field(default_factory=list)
+    decision: dict[str, Any] | None = None
+    report: str | None = None
+    told: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "run": self.run, "exit_code": self.exit_code, "stages": self.stages, "waits": self.waits,
+            "decision": self.decision, "report": self.report,
+        }  # fmt: skip
+
+    def lines(self) -> list[str]:
+        return [*self.told, *(f"waits: {reason}" for reason in self.waits)]
+
+
+@dataclass(slots=True)
+class Sitting:
+    """One run of the pipeline over one folder: the recipe, the folder, the engine, and whom to tell."""
+
+    recipe: Recipe
+    parts: recipes.Parts
+    run: Run
+    engine: Engine
+    teller: Teller
+    outcome: Outcome
+
+    def path(self, until: str | None) -> None:
+        """The stages in order, up to and including `until`."""
+        for stage in STAGES:
+            self.stage(stage)
+            if stage == until or self.outcome.exit_code in (2, 130):
+                break
+
+    def stage(self, name: str, **options: Any) -> None:
+        """One stage, unless it stands already as it would be made now."""
+        inputs, settings, make = self._plan(name, options)
+        fingerprint = self.run.fingerprint(inputs, [__version__, settings])
+        counts = self.run.fresh(name, fingerprint) if not options else None
+        if counts is None:
+            started = time.monotonic()
+            self.run.status.update(stage=name, state="running")
+            counts, outputs = make()
+            self.teller.stage(name, counts, time.monotonic() - started)
+            if self.outcome.exit_code == 0 or name != "distill":
+                fingerprint = self.run.fingerprint(inputs, [__version__, settings])
+                self.run.stamp(name, fingerprint, outputs, counts)
+        else:
+            self.teller.stage(name, counts, None)
+        self.outcome.stages[name] = counts
+
+    def _plan(self, name: str, options: Mapping[str, Any]) -> tuple[list[Path], Any, Callable[[], Any]]:
+        """A stage's input files, its settings as JSON, and how it is made: returns (counts, output files)."""
+        run, parts, made = self.run, self.parts, self.recipe
+        queries, verdicts = table_files(run.queries, "kept"), run.verdicts / "pairs.parquet"
+        accepted = sorted(run.responses.glob("accepted-*.parquet"))
+        teachers = [recipes.told(t) for t in parts.teachers]
+        if name == "curate":
+            settings = [recipes.told(p) for p in (*parts.sources, *parts.query_filters, *parts.verifiers.values())]
+            settings += [recipes.told(p) for _, p in parts.avoid] + [made.curate.model_dump(mode="json")]
+            return parts.files, settings, self._curate
+        if name == "distill":
+            journal = [f for folder in run.journals for f in sorted(folder.glob("*.journal"))]
+            log = [run.verdicts / "log"]
+            settings = [teachers, made.distill.model_dump(mode="json"), made.verify.model_dump(mode="json")]
+            return [*queries, *journal, *log], settings, self._distill
+        if name == "filter":
+            return accepted, [teachers, made.filter.model_dump(mode="json"), made.tokenizer], self._filter
+        if name == "export":
+            inputs = [*queries, verdicts, *accepted, run.filters]
+            return inputs, [teachers, made.tokenizer, options], lambda: self._export(options)
+        if name == "compare":
+            inputs = [*queries, verdicts, *accepted, run.filters, run.evaluations]
+            return inputs, [teachers, made.decide_by, made.margin.model_dump(), made.tokenizer], self._compare
+        if name == "report":
+            return [run.report_json, *queries, verdicts, *accepted, run.filters, run.recipe], [], self._report
+        raise UserMistake(f"there is no stage {name}; the stages are {', '.join(STAGES)}")
+
+    def _curate(self) -> tuple[dict[str, Any], list[Path]]:
+        parts, settings = self.parts, self.recipe.curate
+        counts = curate(
+            self.run, sources=parts.sources, filters=parts.query_filters, avoid=parts.avoid,
+            near_duplicates=settings.near_duplicates, embeddings=parts.embeddings, verifiers=parts.verifiers,
+            engine=self.engine,
+        )  # fmt: skip
+        return counts, [self.run.queries]
+
+    def pilot(self, wanted: Sequence[int]) -> None:
+        """Distill the queries at these positions only; the run goes on from their replies."""
+        counts, _ = self._distill(wanted)
+        self.outcome.stages["pilot"] = counts
+
+    def _distill(self, wanted: Sequence[int] | None = None) -> tuple[dict[str, Any], list[Path]]:
+        parts, settings = self.parts, self.recipe.distill
+        with self.teller.live() as watch:
+            done = distill(
+                self.run, teachers=parts.teachers, judges=parts.judges, verifiers=parts.verifiers,
+                versions=self.recipe.verify.versions, attempts=settings.attempts,
+                truncated_attempts=settings.truncated_attempts, retries=settings.retries,
+                budget_usd=settings.budget_usd, workers=settings.workers, watch=watch, wanted=wanted,
+            )  # fmt: skip
+        self.outcome.waits += [f"{name}: {n} pairs: {why}" for name, w in done.waits.items() for why, n in w.items()]
+        if done.outcome != "done":
+            self.outcome.waits.insert(0, done.problem or done.outcome)
+        waiting = any(counts["waiting"] for counts in done.counts.values())
+        code = {"interrupted": 130, "budget": 3, "disk_full": 2}.get(done.outcome)
+        self.outcome.exit_code = code if code is not None else 4 if waiting else 0
+        outputs = [self.run.verdicts / "pairs.parquet", *sorted(self.run.responses.glob("accepted-*.parquet"))]
+        return {**done.counts}, outputs
+
+    def _filter(self) -> tuple[dict[str, Any], list[Path]]:
+        parts = self.parts
+        counts = filter_responses(
+            self.run, teachers=parts.teachers, filters=parts.response_filters, corpus=parts.corpus_filters,
+            tokenizer=parts.tokenizer, engine=self.engine,
+        )  # fmt: skip
+        return counts, [self.run.filters]
+
+    def _export(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[Path]]:
+        counts = export(
+            self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer,
+            sources=recipes.source_facts(self.recipe), **options,
+        )  # fmt: skip
+        return counts, [self.run.datasets]
+
+    def _compare(self) -> tuple[dict[str, Any], list[Path]]:
+        counts = compare(
+            self.run, teachers=self.parts.teachers, decide_by=self.recipe.decide_by,
+            margin=self.recipe.margin.model_dump(), tokenizer=self.parts.tokenizer,
+        )  # fmt: skip
+        return counts, [self.run.report_json]
+
+    def _report(self) -> tuple[dict[str, Any], list[Path]]:
+        return report(self.run), [self.run.report_html]
+
+
+@contextlib.contextmanager
+def _sit(made: Recipe, folder: Path, out: Path, *, engine: str | None, quiet: bool) -> Iterator[Sitting]:
+    """Open the run folder under its lock, freeze the recipe, and close what was opened."""
+    parts = recipes.parts(made, folder)
+    with Run(out) as run:
+        teller = Teller(quiet=quiet)
+        made = recipes.with_versions(made, parts, run.recipe)
+        diff = run.freeze(recipes.frozen(made, folder))
+        if diff:
+            teller.say(f"the recipe changed since this folder was last run:\n{diff}")
+        run.use_store(recipes.store_folder(made, folder))
+        with contextlib.closing(make_engine(engine or made.engine)) as worker:
+            outcome = Outcome(str(out))
+            yield Sitting(made, parts, run, worker, teller, outcome)
+            _tell_end(run, outcome, teller)
+
+
+def _tell_end(run: Run, outcome: Outcome, teller: Teller) -> None:
+    run.status.update(
+        stage=None, state={0: "done", 3: "budget", 4: "waiting", 130: "interrupted"}.get(outcome.exit_code, "failed")
+    )
+    if run.report_json.exists() and "compare" in outcome.stages:
+        outcome.decision, outcome.told = teller.decision(run.report_json)
+    if run.report_html.exists() and "report" in outcome.stages:
+        outcome.report = str(run.report_html)
+        outcome.told.append(f"report: {run.report_html}")
+
+
+@contextlib.contextmanager
+def open_recipe(path: Path, out: Path | None, *, quiet: bool = False) -> Iterator[Sitting]:
+    """A recipe's run folder, opened for stages one by one; out: the folder, default runs/NAME."""
+    made = recipes.load_recipe(path)
+    recipes.refuse_unverifiable(made)
+    with _sit(made, path.parent, out or Path("runs") / made.name, engine=None, quiet=quiet) as sitting:
+        yield sitting
+
+
+def run_recipe(
+    path: Path,
+    out: Path | None,
+    *,
+    until: str | None = None,
+    engine: str | None = None,
+    quiet: bool = False,
+) -> Outcome:
+    """`stillhouse run RECIPE`. out: the run folder, default runs/NAME."""
+    made = recipes.load_recipe(path)
+    if until is not None and until not in STAGES:
+        raise UserMistake(f"--until {until}: there is no such stage; the stages are {', '.join(STAGES)}")
+    if engine is not None and engine not in ("local", "ray"):
+        raise UserMistake(f"--engine {engine}: the engines are local and ray")
+    folder = out or Path("runs") / made.name
+    return run_made(made, path.parent, folder, until=until, engine=engine, quiet=quiet)
+
+
+def run_made(
+    made: Recipe,
+    folder: Path,
+    out: Path,
+    *,
+    until: str | None = None,
+    engine: str | None = None,
+    quiet: bool = False,
+) -> Outcome:
+    """The same for a recipe that is loaded already; folder: where its paths start."""
+    if until != "curate":
+        recipes.refuse_unverifiable(made)
+    with _sit(made, folder, out, engine=engine, quiet=quiet) as sitting:
+        sitting.path(until)
+    return sitting.outcome
+
+
+def run_stage(folder: Path, stage: str, *, quiet: bool = False, **options: Any) -> Outcome:
+    """One stage of a run that has begun: `stillhouse STAGE RUN`."""
+    if not (folder / "recipe.yaml").is_file():
+        raise UserMistake(f"{folder}: no run stands here; `stillhouse run RECIPE --out {folder}` begins one")
+    made = recipes.load_recipe(folder / "recipe.yaml")
+    given = {name: value for name, value in options.items() if value}
+    with _sit(made, folder, folder, engine=None, quiet=quiet) as sitting:
+        sitting.stage(stage, **given)
+    return sitting.outcome
+
+
+def compare_existing(datasets: list[Path], out: Path | None, *, quiet: bool = False) -> Outcome:
+    """`stillhouse compare A B ... --out DIR`: report.json and report.html of datasets that exist already."""
+    if len(datasets) < 2:
+        raise UserMistake("compare takes a run folder, or two datasets and more")
+    folder = out or Path("runs") / "-".join(d.stem for d in datasets)
+    compare_datasets(datasets, folder, reader=recipes.dataset_reader(), tokenizer=recipes.tokenizer("embedded"))
+    report(folder)
+    outcome = Outcome(str(folder), report=str(folder / "report.html"))
+    outcome.decision, outcome.told = Teller(quiet=quiet).decision(folder / "report.json")
+    outcome.told.append(f"report: {folder / 'report.html'}")
+    return outcome

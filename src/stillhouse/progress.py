@@ -1,0 +1,168 @@
+"""What a run tells while it runs: a live table on a terminal, plain lines elsewhere, nothing when quiet.
+
+In: the distill stage's progress rows, counts of stages, report.json. Out: text on standard output.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from stillhouse.session import Progress
+
+Watch = Callable[[Sequence[Progress]], None]
+LINE_SECONDS = 10.0
+ETA_SECONDS = 600.0
+
+
+class Teller:
+    """quiet: say nothing, for `--json`."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self.console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
+
+    def say(self, text: str) -> None:
+        if not self.quiet:
+            self.console.print(Text(text))
+
+    def stage(self, name: str, counts: Mapping[str, Any], seconds: float | None) -> None:
+        """One line a stage: its counts, and the time or that it stood already."""
+        what = _scalars(counts, zero=True)
+        self.say(f"{name:8} {'unchanged' if seconds is None else f'{seconds:.1f} s':>9}  {what}".rstrip())
+        for key, inner in counts.items():
+            if isinstance(inner, dict) and (told := _scalars(inner)):
+                self.say(f"{'':18}  {key}: {told}")
+
+    @contextlib.contextmanager
+    def live(self) -> Iterator[Watch | None]:
+        """A callback for the loop's progress, drawn until the block ends."""
+        if self.quiet:
+            yield None
+            return
+        pace = _Pace()
+        if self.console.is_terminal:
+            with Live(console=self.console, refresh_per_second=4, transient=True) as live:
+                yield lambda rows: live.update(_table(rows, pace))
+            return
+        last = 0.0
+
+        def lines(rows: Sequence[Progress]) -> None:
+            nonlocal last
+            pace.note(rows)
+            if time.monotonic() - last >= LINE_SECONDS:
+                last = time.monotonic()
+                for row in rows:
+                    cells = zip(COLUMNS, _cells(row, pace), strict=True)
+                    self.say("distill  " + ", ".join(f"{name} {cell}" for name, cell in cells))
+
+        yield lines
+
+    def decision(self, report: Path) -> tuple[dict[str, Any], list[str]]:
+        """The decision of report.json, and the lines that end a run: its sentence, and the table of teachers."""
+        made = json.loads(report.read_text(encoding="utf-8"))
+        table = Table(box=None, pad_edge=False)
+        for column, right in (("teacher", False), *((name, True) for name, _ in _FIGURES)):
+            table.add_column(column, justify="right" if right else "left")
+        for name, facts in made["teachers"].items():
+            table.add_row(Text(name), *(_figure(facts, path) for _, path in _FIGURES))
+        with self.console.capture() as caught:
+            self.console.print(table)
+        lines = ["", *caught.get().rstrip().splitlines(), "", made["decision"]["sentence"]]
+        return made["decision"], lines
+
+
+def _scalars(counts: Mapping[str, Any], *, zero: bool = False) -> str:
+    """The plain numbers and words among counts, without those that are nothing."""
+    shown = {k: v for k, v in counts.items() if isinstance(v, int | float | str) and (v or zero)}
+    return ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in shown.items())
+
+
+COLUMNS = ("teacher", "verified", "attempts/verified", "tok/s", "429s", "in flight", "dollars", "ETA")
+_FIGURES: tuple[tuple[str, tuple[str, ...]], ...] = (
+    ("queries", ("queries",)),
+    ("verified", ("verified",)),
+    ("yield", ("verified_yield",)),
+    ("pass@1", ("pass_at_1",)),
+    ("kept", ("kept",)),
+    ("mean tokens", ("tokens", "mean")),
+    ("$/verified", ("cost_per_verified_usd",)),
+)
+
+
+def _figure(facts: Mapping[str, Any], path: tuple[str, ...]) -> str:
+    value: Any = facts
+    for key in path:
+        value = value.get(key) if isinstance(value, dict) else None
+    if value is None:
+        return "-"
+    if path[0] in ("verified_yield", "pass_at_1"):
+        return f"{100 * value:.1f} %"
+    if path[0] == "cost_per_verified_usd":
+        return f"${value:.4f}"
+    return f"{value:,.0f}" if isinstance(value, float) else f"{value:,}"
+
+
+class _Pace:
+    """How fast pairs came to rest over the last ten minutes, per teacher."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, deque[tuple[float, int]]] = {}
+
+    def note(self, rows: Sequence[Progress]) -> None:
+        now = time.monotonic()
+        for row in rows:
+            seen = self._seen.setdefault(row.teacher, deque())
+            seen.append((now, row.queries - row.states["waiting"]))
+            while seen and now - seen[0][0] > ETA_SECONDS:
+                seen.popleft()
+
+    def eta(self, row: Progress) -> str:
+        seen = self._seen.get(row.teacher)
+        if not row.states["waiting"]:
+            return "done"
+        if not seen or seen[-1][1] <= seen[0][1] or seen[-1][0] <= seen[0][0]:
+            return "-"
+        rate = (seen[-1][1] - seen[0][1]) / (seen[-1][0] - seen[0][0])
+        return _span(row.states["waiting"] / rate)
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _cells(row: Progress, pace: _Pace) -> list[str]:
+    verified = row.states["verified"] + row.states["unverified"]
+    return [
+        row.teacher,
+        f"{verified}/{row.queries} ({100 * verified / max(1, row.queries):.0f} %)",
+        f"{row.replies / verified:.2f}" if verified and row.replies else "-",
+        f"{row.tokens / row.seconds:.0f}" if row.seconds > 0 else "-",
+        str(row.rate_limited),
+        f"{row.in_flight}/{row.limit}",
+        "-" if row.spent_usd is None else f"{row.spent_usd:.2f}",
+        row.dead or pace.eta(row),
+    ]
+
+
+def _table(rows: Sequence[Progress], pace: _Pace) -> Table:
+    pace.note(rows)
+    table = Table(box=None, pad_edge=False)
+    for index, column in enumerate(COLUMNS):
+        table.add_column(column, justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in _cells(row, pace)))
+    return table

@@ -1,0 +1,494 @@
+"""A recipe: YAML in, typed settings out, and the only place where names become parts of the shelves.
+
+Every mistake is told at once with file, line, column and caret. The text is composed into nodes (for the marks),
+validated by pydantic models that forbid unknown keys, and each error is put back onto its node.
+"""
+
+from __future__ import annotations
+
+import difflib
+import glob
+import json
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from stillhouse.mistakes import RecipeLoader, caret, construct, doubled_keys, find, told_errors
+from stillhouse.records import Part, Price, TeacherSpec, Terms, UserMistake
+from stillhouse.settings import (
+    AvoidSettings,
+    EndpointSettings,
+    JudgeSettings,
+    QueriesSettings,
+    Recipe,
+    TeacherSettings,
+)
+from stillhouse.teachers.profiles import Profile, find_profile
+
+STAGES = ("curate", "distill", "filter", "export", "train", "evaluate", "compare", "report")
+PROFILES = ("am-thinking-v1", "qwen3-235b-a22b", "deepseek-r1", "generic", "embedded", "recorded", "champ")
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read and validate a recipe file. Raises UserMistake with every mistake, each with line, column and caret."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], 1)
+        hint = f"; did you mean {path.parent / near[0]}?" if near else "; `stillhouse init` writes one"
+        raise UserMistake(f"{path}: there is no such recipe{hint}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserMistake(f"{path}: cannot be read: {error}") from error
+    return parse_recipe(text, str(path), path.parent)
+
+
+def parse_recipe(text: str, name: str = "recipe.yaml", folder: Path = Path()) -> Recipe:
+    """The same for a text; `name` stands in the messages, paths are sought in `folder`."""
+    try:
+        node = yaml.compose(text, Loader=RecipeLoader)
+        if node is None:
+            raise UserMistake(f"{name}: the recipe is empty; `stillhouse init` writes one to start from")
+        doubled = doubled_keys(node)
+        value = construct(node)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        where = caret(text, name, mark.line, mark.column) if mark else name
+        raise UserMistake(f"{where}\n  not YAML: {error.problem or error.context}") from None
+    except (yaml.YAMLError, RecursionError) as error:
+        raise UserMistake(f"{name}: not YAML: {error}") from None
+    problems = [
+        f"{caret(text, name, key.start_mark.line, key.start_mark.column)}\n  {key.value} stands twice: keep one"
+        for key in doubled
+    ]
+    recipe = None
+    try:
+        recipe = Recipe.model_validate(value)
+    except ValidationError as error:
+        problems += told_errors(error, node, text, name)
+        recipe = _sound_rest(value, error)
+    sound = not problems
+    if recipe is not None:
+        problems += _across(recipe, node, text, name, folder)
+    if not sound or problems or recipe is None:
+        raise UserMistake(*problems)
+    return recipe
+
+
+def _sound_rest(value: Any, error: ValidationError) -> Recipe | None:
+    """The recipe with stand-ins for what is unsound, so that mistakes across settings are told in the same go."""
+    if not isinstance(value, dict):
+        return None
+    queries, teachers = value.get("queries"), value.get("teachers")
+    rest: dict[str, Any] = {"name": "unnamed"} | value
+    rest["queries"] = list(queries) if isinstance(queries, list) and queries else [{"demo": True}]
+    rest["teachers"] = list(teachers) if isinstance(teachers, list) and teachers else [_stand_in(0)]
+    for item in error.errors():
+        loc = item["loc"]
+        if loc[:1] == ("name",):
+            rest["name"] = "unnamed"
+        elif len(loc) > 1 and loc[0] in ("queries", "teachers") and isinstance(loc[1], int):
+            rest[str(loc[0])][loc[1]] = _stand_in(loc[1]) if loc[0] == "teachers" else {"demo": True}
+        elif loc and loc[0] not in ("queries", "teachers"):
+            rest.pop(str(loc[0]), None)
+    try:
+        return Recipe.model_validate(rest)
+    except ValidationError:
+        return None
+
+
+def _stand_in(number: int) -> dict[str, Any]:
+    return {"name": f"unsound-{number}", "profile": "embedded"}
+
+
+def _files(path: str, folder: Path) -> list[Path]:
+    """What a path of the recipe names: files or folders, beside the recipe or else in the current folder."""
+    for place in (folder, Path()):
+        if glob.has_magic(path):
+            found = [Path(p) for p in sorted(glob.glob(str(place / path), recursive=True))]  # noqa: PTH207  absolute patterns
+        else:
+            found = [place / path] if (place / path).exists() else []
+        if found:
+            return found
+    return []
+
+
+def _across(recipe: Recipe, node: yaml.Node, text: str, name: str, folder: Path) -> list[str]:
+    """What one setting alone cannot tell: names that clash, budgets without prices, profiles without endpoints."""
+    problems: list[str] = []
+
+    def at(*loc: int | str, key: bool = False) -> str:
+        mark, path, _ = find(node, loc, key)
+        return f"{caret(text, name, *mark)}\n  {path}: "
+
+    seen: dict[str, int] = {}
+    for i, teacher in enumerate(recipe.teachers):
+        first = seen.setdefault(teacher.name.lower(), i)
+        if first != i:
+            problems.append(at("teachers", i, "name") + f"teachers[{first}] has this name too: a name is a folder")
+        problems += [at("teachers", i, *loc) + words for loc, words in _teacher_mistakes(teacher)]
+        budget = "budget_usd" if teacher.budget_usd is not None else None
+        if teacher.price is None and teacher.profile not in ("embedded", "recorded", "champ"):
+            if budget:
+                problems.append(at("teachers", i, budget) + "a budget needs the teacher's price")
+            elif recipe.distill.budget_usd is not None:
+                problems.append(at("distill", "budget_usd") + f"a budget needs prices, and {teacher.name} has none")
+    for kind, judge in recipe.judges:
+        if judge is not None and judge.profile == "generic" and judge.part is None:
+            if judge.base_url is None and judge.base_urls is None:
+                problems.append(at("judges", kind) + "base_url is missing")
+            if recipe.distill.budget_usd is not None and judge.price is None:
+                problems.append(at("judges", kind) + "a budget needs prices, and this judge has none")
+    for i, avoided in enumerate(recipe.curate.avoid):
+        if isinstance(avoided, str):
+            if avoided not in BENCHMARKS and avoided != "demo":
+                hint = f"the benchmarks are {', '.join(BENCHMARKS)}; a file is {{path: FILE, name: NAME}}"
+                problems.append(at("curate", "avoid", i) + f"there is no benchmark {avoided!r}; {hint}")
+        elif not _files(avoided.path, folder):
+            problems.append(at("curate", "avoid", i, "path") + f"there is no such file or folder: {avoided.path}")
+    for i, entry in enumerate(recipe.queries):
+        if entry.path is not None and entry.mapping is None and not _files(entry.path, folder):
+            problems.append(at("queries", i, "path") + f"there is no such file or folder: {entry.path}")
+    return problems
+
+
+def _teacher_mistakes(teacher: TeacherSettings) -> list[tuple[tuple[str, ...], str]]:
+    if teacher.part is not None:
+        return []
+    if teacher.profile not in PROFILES:
+        near = difflib.get_close_matches(teacher.profile, PROFILES, 1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        return [(("profile",), f"unknown profile {teacher.profile!r}; known: {', '.join(PROFILES)}{hint}")]
+    told: list[tuple[tuple[str, ...], str]] = []
+    if teacher.profile == "recorded":
+        if teacher.path is None:
+            told.append(((), "a recorded teacher needs path: the JSONL of its replies"))
+    elif teacher.profile == "champ":
+        if teacher.model is None:
+            told.append(((), "a champ teacher needs model: GPT-4 Turbo, GPT-4, GPT-3.5 or PaLM 2 Medium"))
+    elif teacher.profile != "embedded":
+        if teacher.base_url is None and not teacher.base_urls:
+            told.append(((), "base_url is missing: the endpoint's address, like http://127.0.0.1:8000/v1"))
+        if teacher.model is None:
+            told.append(((), "model is missing: the name that the endpoint serves it under"))
+    if teacher.base_url is not None and teacher.base_urls is not None:
+        told.append((("base_urls",), "give base_url or base_urls, not both"))
+    return told
+
+
+# -- from names to parts of the shelves ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the stages are handed: every part as a picklable spec, and the files that the queries are read from."""
+
+    sources: list[Part]
+    avoid: list[tuple[str, Part]]
+    query_filters: list[Part]
+    embeddings: Part | None
+    teachers: list[TeacherSpec]
+    judges: dict[str, TeacherSpec]
+    verifiers: dict[str, Part]
+    response_filters: list[Part]
+    corpus_filters: list[Part]
+    tokenizer: Part | None
+    files: list[Path]
+
+
+def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
+    """All parts of a recipe. folder: where relative paths are sought first."""
+    judges = _judges(recipe)
+    read = [f for entry in recipe.queries if entry.path for f in _files(entry.path, folder)]
+    read += [f for entry in recipe.curate.avoid if not isinstance(entry, str) for f in _files(entry.path, folder)]
+    return Parts(
+        sources=[_source(entry, folder) for entry in recipe.queries],
+        avoid=[_avoid(entry, folder) for entry in recipe.curate.avoid],
+        query_filters=[Part(f"stillhouse.filters.query_text:{name}") for name in QUERY_FILTERS]
+        + [Part(path) for path in recipe.curate.filters],
+        embeddings=_embeddings(recipe),
+        teachers=[_teacher(entry, recipe, folder) for entry in recipe.teachers],
+        judges=judges,
+        verifiers=_verifiers(recipe, set(judges)),
+        response_filters=_response_filters(recipe),
+        corpus_filters=[Part("stillhouse.filters.ngrams:RepeatedNgrams", {"mode": recipe.filter.ngram_mode})]
+        if recipe.filter.ngrams
+        else [],
+        tokenizer=tokenizer(recipe.tokenizer),
+        files=read,
+    )
+
+
+QUERY_FILTERS = ("odd_characters", "incomplete", "url", "table", "image")
+BENCHMARKS = {"aime2024": "aime", "aime2025": "aime", "math500": "math500", "livecodebench": "livecodebench"}
+
+
+def _path(path: str, folder: Path) -> str:
+    """A path of the recipe as it is opened, absolute: beside the recipe, else in the current folder."""
+    beside = _files(path, folder) and _files(path, folder)[0].is_relative_to(folder)
+    return str(((folder if beside else Path()) / path).absolute())
+
+
+def _source(entry: QueriesSettings, folder: Path) -> Part:
+    own: dict[str, Any] = {
+        k: v for k, v in {"category": entry.category, "source": entry.source, "limit": entry.limit}.items() if v
+    }
+    if entry.part is not None:
+        return Part(entry.part, entry.settings)
+    if entry.path is not None:
+        if entry.mapping is not None:
+            place = {"mapping": entry.mapping, "path": _path(entry.path, folder)}
+            return Part("stillhouse.sources.mappings:Mapped", own | place | entry.settings)
+        settings = own | {"path": _path(entry.path, folder), "terms": entry.terms}
+        columns = {"columns": entry.columns} if entry.columns else {}
+        return Part("stillhouse.sources.files:Files", settings | columns | entry.settings)
+    if entry.champ:
+        return Part("stillhouse.sources.champ:Champ", entry.settings)
+    if entry.demo:
+        return Part("stillhouse.sources.demo:Demo", entry.settings)
+    if entry.gym is not None:
+        seed = {} if entry.seed is None else {"seed": entry.seed}
+        return Part("stillhouse.sources.gym:Gym", own | seed | {"task": entry.gym} | entry.settings)
+    if entry.hub is not None:
+        hub = own | {"name": entry.hub, "split": entry.split, "columns": entry.columns, "terms": entry.terms}
+        return Part("stillhouse.sources.hub:Hub", {k: v for k, v in hub.items() if v is not None} | entry.settings)
+    split = {"split": entry.split} if entry.split else {}
+    return Part("stillhouse.sources.mappings:Mapped", own | split | {"mapping": entry.mapping} | entry.settings)
+
+
+def _avoid(entry: AvoidSettings | str, folder: Path) -> tuple[str, Part]:
+    if entry == "demo":
+        leak = str(files("stillhouse.sources") / "demo_avoid.jsonl")
+        return entry, Part("stillhouse.sources.files:Files", {"path": leak, "category": "math", "source": "demo"})
+    if isinstance(entry, str):
+        return entry, Part(f"stillhouse.benchmarks.{BENCHMARKS[entry]}:{entry}")
+    columns = {"columns": {"query": entry.column}} if entry.column else {}
+    settings = {"path": _path(entry.path, folder), "category": "other", "source": entry.name, **columns}
+    return entry.name, Part("stillhouse.sources.files:Files", settings)
+
+
+def _embeddings(recipe: Recipe) -> Part | None:
+    wanted = recipe.curate.embeddings
+    if not wanted:
+        return None
+    return Part("stillhouse.filters.embeddings:Embeddings", wanted.model_dump(exclude_none=True))
+
+
+def _verifiers(recipe: Recipe, judges: set[str]) -> dict[str, Part]:
+    """Category -> verifier, for every category that this recipe can verify."""
+    verify = recipe.verify
+    out: dict[str, Part] = {}
+    usual = usual_verifiers(judges)
+    given: dict[str, Any] = {
+        "math": verify.math, "code": verify.code, "science": verify.science, "if": verify.if_,
+        "multiturn": verify.multiturn, "other": verify.other,
+    }  # fmt: skip
+    for category, wanted in given.items():
+        if wanted == "structure":
+            out[category] = Part("stillhouse.verifiers.structure:Structure")
+        elif isinstance(wanted, str):
+            out[category] = Part(wanted)
+        elif category in usual:
+            settings = wanted.model_dump(exclude_none=True) if wanted is not None else {}
+            out[category] = Part(usual[category].path, {**usual[category].settings, **settings})
+    return out
+
+
+def usual_verifiers(judges: Collection[str] = ()) -> dict[str, Part]:
+    """Category -> the house's own verifier; judges: the kinds that are there to be asked."""
+    usual = {
+        "math": Part("stillhouse.verifiers.math:Math", {"judge": "math" in judges}),
+        "code": Part("stillhouse.verifiers.code:Code"),
+        "science": Part("stillhouse.verifiers.choice:Choice", {"judge": "science" in judges}),
+        "if": Part("stillhouse.verifiers.ifeval:IFEval", {"judge": "constraints" in judges}),
+    }
+    if "reward" in judges:
+        usual |= {c: Part("stillhouse.verifiers.judged:Reward") for c in ("multiturn", "other")}
+    return usual
+
+
+def refuse_unverifiable(recipe: Recipe) -> None:
+    """Tell, before distill, every category that the recipe names and cannot verify (SPEC 2.4); exit code 2."""
+    verifiers = _verifiers(recipe, {name for name, judge in recipe.judges if judge is not None})
+    named = [entry.category for entry in recipe.queries if entry.category is not None]
+    needs = {"multiturn": "reward", "other": "reward"}
+    problems = [
+        f"category {c} cannot be verified: name `judges: {{{needs.get(c, c)}: ...}}`, a verifier of your own "
+        f"(`verify: {{{c}: my_pkg.my_module:part}}`), or accept it by its form alone (`verify: {{{c}: structure}}`)"
+        for c in dict.fromkeys(named)
+        if c not in verifiers
+    ]
+    if problems:
+        raise UserMistake(*problems)
+
+
+def _response_filters(recipe: Recipe) -> list[Part]:
+    settings = recipe.filter
+    limit = settings.max_tokens or recipe.train.max_tokens
+    found = [Part("stillhouse.filters.structure:structure"), Part("stillhouse.filters.length:Length", {"limit": limit})]
+    if settings.back_to_back:
+        found.append(Part("stillhouse.filters.repetition:back_to_back"))
+    return found + [Part(path) for path in settings.filters]
+
+
+def tokenizer(name: str) -> Part | None:
+    """What counts tokens: `embedded`, a folder or hub name of a tokenizer, or an import path."""
+    if name == "embedded":
+        return Part("stillhouse.teachers.embedded_tokens:Tokenizer")
+    if ":" in name:
+        return Part(name)
+    return Part("stillhouse.students.tokenizer:Tokenizer", {"name": name})
+
+
+def dataset_reader() -> Part:
+    """What reads datasets that exist already: published shapes, our exports, ShareGPT, messages."""
+    return Part("stillhouse.sources.responses:Responses")
+
+
+def _judges(recipe: Recipe) -> dict[str, TeacherSpec]:
+    return {kind: _endpoint_spec(f"judge-{kind}", judge) for kind, judge in recipe.judges if judge is not None}
+
+
+ENDPOINT_FIELDS = (
+    "base_url", "base_urls", "model", "revision", "api_key_env", "timeout", "temperature", "top_p", "top_k", "min_p",
+    "max_tokens", "extra_body", "family",
+)  # fmt: skip
+TEACHER_FIELDS = ("system_prompt", "suffixes", "examples", "thinking", "stream", "early_stop", "seed")
+
+
+EMBEDDED_FIELDS = frozenset({
+    "name", "temperature", "top_p", "top_k", "min_p", "max_tokens", "timeout", "system_prompt", "suffixes", "examples",
+    "thinking", "stream", "early_stop", "seed", "terms", "price",
+})  # fmt: skip
+EMBEDDED_JUDGE: dict[str, Any] = {"system_prompt": None, "suffixes": {}, "temperature": 0.0}
+
+
+def _embedded(settings: dict[str, Any]) -> dict[str, Any]:
+    """Of a teacher's settings those that the embedded one has: it is one model, and needs no address."""
+    return {name: value for name, value in settings.items() if name in EMBEDDED_FIELDS}
+
+
+def _endpoint_spec(name: str, entry: JudgeSettings) -> TeacherSpec:
+    settings = _given(entry, ENDPOINT_FIELDS) | {"name": name}
+    if entry.price is not None:
+        settings["price"] = entry.price.model_dump(exclude_none=True)
+    if entry.part is not None:
+        part = Part(entry.part, settings)
+    elif entry.profile == "embedded":
+        part = Part("stillhouse.teachers.embedded:Embedded", _embedded(settings) | EMBEDDED_JUDGE)
+    else:
+        part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": "judge"})
+    return _spec(name, entry, part, find_profile("judge"), entry.max_tokens or 1024)
+
+
+def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpec:
+    settings: dict[str, Any] = _given(entry, ENDPOINT_FIELDS + TEACHER_FIELDS) | {"name": entry.name}
+    profile = find_profile("generic" if entry.profile in ("embedded", "recorded", "champ") else entry.profile)
+    usual = min(profile.max_tokens, recipe.train.max_tokens)
+    limit = entry.max_tokens or recipe.distill.max_tokens or usual
+    if entry.price is not None:
+        settings["price"] = entry.price.model_dump(exclude_none=True)
+    if entry.terms is not None:
+        settings["terms"] = entry.terms
+    if entry.part is not None:
+        part = Part(entry.part, {"name": entry.name, **entry.settings})
+    elif entry.profile == "embedded":
+        if isinstance(entry.examples, str):
+            settings["examples"] = demo_examples(entry.examples)
+        part = Part(
+            "stillhouse.teachers.embedded:Embedded", _embedded(settings) | {"max_tokens": limit} | entry.settings
+        )
+    elif entry.profile == "recorded":
+        keep: dict[str, Any] = {"name": entry.name, "path": _path(entry.path or "", folder)}
+        keep |= {k: v for k, v in settings.items() if k in ("model", "thinking", "terms")}
+        part = Part("stillhouse.teachers.recorded:Recorded", keep | entry.settings)
+    elif entry.profile == "champ":
+        keep = {"name": entry.name, "model": entry.model} | ({"setting": entry.setting} if entry.setting else {})
+        part = Part("stillhouse.teachers.champ:champ", keep | entry.settings)
+    else:
+        settings |= {"profile": entry.profile, "max_tokens": limit}
+        part = Part("stillhouse.teachers.openai:OpenAI", settings | entry.settings)
+    spec = _spec(entry.name, entry, part, profile, limit)
+    usual_terms: dict[str, Terms] = {"champ": "no", "embedded": "yes"}
+    terms = entry.terms or usual_terms.get(entry.profile, profile.terms)
+    return replace(
+        spec, terms=terms, thinking=entry.thinking or profile.thinking, licence=entry.licence or profile.licence,
+        perplexity=entry.perplexity or profile.perplexity, batch=entry.batch,
+    )  # fmt: skip
+
+
+def demo_examples(name: str) -> dict[str, Any]:
+    """The demo's worked examples by category: `demo` with thinking, `demo-direct` with answers alone."""
+    from stillhouse.sources.demo import DIRECT, EXAMPLES
+
+    return dict(EXAMPLES if name == "demo" else DIRECT)
+
+
+def _spec(name: str, entry: EndpointSettings, part: Part, profile: Profile, limit: int) -> TeacherSpec:
+    urls = tuple(entry.base_urls or ([entry.base_url] if entry.base_url else [""]))
+    return TeacherSpec(
+        name=name, part=part, model=entry.model or "", endpoints=urls, max_in_flight=entry.max_in_flight,
+        price=Price(**entry.price.model_dump()) if entry.price else None, budget_usd=entry.budget_usd,
+        requests_per_minute=entry.requests_per_minute, tokens_per_minute=entry.tokens_per_minute,
+        timeout=entry.timeout, patience=entry.patience,
+        max_tokens=limit, thinking=profile.thinking, family=entry.family or profile.family,
+        licence=profile.licence, terms=profile.terms,
+    )  # fmt: skip
+
+
+def _given(entry: EndpointSettings, names: tuple[str, ...]) -> dict[str, Any]:
+    """What has a value; null leaves it to the teacher's profile. So a frozen recipe says what the first one said."""
+    return {name: value for name in names if (value := getattr(entry, name, None)) is not None}
+
+
+def told(part: Part | TeacherSpec) -> Any:
+    """A part as JSON, for fingerprints."""
+    return json.loads(json.dumps(asdict(part), default=str, sort_keys=True))
+
+
+def with_versions(recipe: Recipe, found: Parts, former: Path) -> Recipe:
+    """The recipe with every verifier's version frozen: as the run's recipe has it, else today's."""
+    today = {name: str(part.build().version) for name, part in found.verifiers.items()}
+    held: dict[str, str] = {}
+    if former.exists():
+        held = parse_recipe(former.read_text(encoding="utf-8"), str(former), former.parent).verify.versions
+    versions = {name: held.get(name, version) for name, version in today.items()} | recipe.verify.versions
+    return recipe.model_copy(update={"verify": recipe.verify.model_copy(update={"versions": versions})})
+
+
+def frozen(recipe: Recipe, folder: Path) -> str:
+    """The recipe as a run keeps it: every default filled in, paths absolute, so that the folder says all."""
+    value = recipe.model_dump(mode="json", by_alias=True)
+    for entry in [*value["queries"], *value["teachers"], *(a for a in value["curate"]["avoid"] if isinstance(a, dict))]:
+        if entry.get("path"):
+            entry["path"] = str(Path(_path(entry["path"], folder)).absolute())
+    if value["store"]:
+        value["store"] = str((folder / value["store"]).absolute())
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110)
+
+
+def source_facts(recipe: Recipe) -> list[dict[str, str]]:
+    """What the recipe says of each source of queries: name, licence, terms; for rows and cards."""
+    return [
+        {
+            "name": entry.source or Path(entry.path or entry.hub or entry.gym or entry.mapping or "").stem
+            or ("champ" if entry.champ else "demo" if entry.demo else str(entry.part)),
+            "licence": entry.licence, "terms": entry.terms,
+        }
+        for entry in recipe.queries
+    ]  # fmt: skip
+
+
+def store_folder(recipe: Recipe, folder: Path) -> Path | None:
+    return (folder / recipe.store).absolute() if recipe.store else None
+
+
+def mappings() -> list[dict[str, str]]:
+    """The published corpora that have a ready mapping."""
+    from stillhouse.sources.mappings import catalogue
+
+    return catalogue()

@@ -1,0 +1,253 @@
+"""The settings of a recipe as typed, frozen models; unknown keys and wrong types are mistakes.
+
+Every default is a number of the paper or of its sibling papers where they state one (docs/recipe.md lists them).
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
+ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+Category = Literal["math", "code", "science", "if", "multiturn", "other"]
+
+
+class Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class PriceSettings(Settings):
+    """Dollars per million tokens (input and output, cached and thinking where they differ), or per_hour."""
+
+    input: float | None = Field(None, ge=0)
+    output: float | None = Field(None, ge=0)
+    cached: float | None = Field(None, ge=0)
+    thinking: float | None = Field(None, ge=0)
+    per_hour: float | None = Field(None, ge=0)
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> PriceSettings:
+        by_token = self.input is not None or self.output is not None
+        if by_token == (self.per_hour is not None) or (self.input is None) != (self.output is None):
+            raise ValueError("a price is either input and output (dollars per million tokens) or per_hour")
+        return self
+
+
+class QueriesSettings(Settings):
+    """Where queries come from: one of path, hub, gym, champ, demo or part."""
+
+    path: str | None = None
+    hub: str | None = None
+    gym: str | None = None
+    champ: bool | None = None
+    demo: bool | None = None
+    mapping: str | None = None
+    part: ImportPath | None = None
+    category: Category | None = None
+    source: str | None = None
+    split: str | None = None
+    columns: dict[str, str] | None = None
+    limit: int | None = Field(None, ge=1)
+    seed: int | None = None
+    terms: Literal["yes", "no", "unknown"] = "unknown"
+    licence: str = ""
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> QueriesSettings:
+        given = [k for k in ("path", "hub", "gym", "champ", "demo", "mapping", "part") if getattr(self, k)]
+        if given == ["path", "mapping"]:
+            return self  # files of a published corpus
+        if len(given) != 1:
+            raise ValueError(
+                f"queries come from one of path, hub, gym, champ, demo, mapping or part, not {given or 'none'}"
+            )
+        return self
+
+
+class EndpointSettings(Settings):
+    """What every model behind an endpoint has: a judge as much as a teacher."""
+
+    base_url: str | None = None
+    base_urls: list[str] | None = None
+    model: str | None = None
+    revision: str | None = None
+    api_key_env: str | None = None
+    price: PriceSettings | None = None
+    max_in_flight: int = Field(64, ge=1, le=100_000)
+    requests_per_minute: float | None = Field(None, gt=0)
+    tokens_per_minute: float | None = Field(None, gt=0)
+    timeout: float = Field(1800.0, gt=0)
+    patience: float = Field(600.0, gt=0)
+    budget_usd: float | None = Field(None, ge=0)
+    temperature: float | None = Field(None, ge=0)
+    top_p: float | None = Field(None, gt=0, le=1)
+    top_k: int | None = None
+    min_p: float | None = Field(None, ge=0, le=1)
+    max_tokens: int | None = Field(None, ge=1)
+    extra_body: dict[str, Any] = Field(default_factory=dict)
+    family: str | None = None
+
+    @field_validator("base_url", "base_urls")
+    @classmethod
+    def _http(cls, value: Any) -> Any:
+        for url in value if isinstance(value, list) else [value] if value else []:
+            if not re.match(r"https?://[^/\s]+", url):
+                raise ValueError(f"{url!r} is not an http:// or https:// address")
+            if re.match(r"https?://[^/\s]*@", url):
+                raise ValueError("an address must not hold a password: name the key's variable in api_key_env")
+        return value
+
+
+class TeacherSettings(EndpointSettings):
+    """A teacher. profile: am-thinking-v1, qwen3-235b-a22b, deepseek-r1, generic, embedded, recorded, champ, or part."""
+
+    name: Name
+    profile: str = "generic"
+    part: ImportPath | None = None
+    settings: dict[str, Any] = Field(default_factory=dict)
+    thinking: Literal["required", "optional", "none"] | None = None
+    terms: Literal["yes", "no", "unknown"] | None = None
+    licence: str | None = None
+    system_prompt: str | None = None
+    suffixes: dict[Category, str] | None = None
+    examples: dict[Category, list[dict[str, str]]] | Literal["demo", "demo-direct"] | None = None
+    seed: bool = True
+    stream: bool = False
+    early_stop: bool = True
+    perplexity: float | None = Field(None, gt=0)
+    batch: bool = False
+    path: str | None = None
+    setting: str | None = None
+
+
+class JudgeSettings(EndpointSettings):
+    """A judge behind an OpenAI-compatible endpoint, or the embedded model (`profile: embedded`)."""
+
+    profile: Literal["generic", "embedded"] = "generic"
+    part: ImportPath | None = None
+    max_in_flight: int = Field(32, ge=1)
+
+
+class JudgesSettings(Settings):
+    math: JudgeSettings | None = None
+    science: JudgeSettings | None = None
+    constraints: JudgeSettings | None = None
+    reward: JudgeSettings | None = None
+
+
+class AvoidSettings(Settings):
+    path: str
+    name: Name
+    column: str | None = None
+
+
+class EmbeddingsSettings(Settings):
+    model: str = "wordllama"
+    threshold: float | None = Field(None, gt=0, lt=1)
+    base_url: str | None = None
+    api_key_env: str | None = None
+
+
+class CurateSettings(Settings):
+    avoid: list[AvoidSettings | str] = Field(default_factory=list)
+    near_duplicates: bool = True
+    embeddings: EmbeddingsSettings | Literal[False] = False
+    filters: list[ImportPath] = Field(default_factory=list)
+
+
+class DistillSettings(Settings):
+    attempts: int = Field(8, ge=1, le=64)
+    truncated_attempts: int = Field(2, ge=1)
+    retries: int = Field(12, ge=0)
+    budget_usd: float | None = Field(None, ge=0)
+    max_tokens: int | None = Field(None, ge=1)
+    workers: int | None = Field(None, ge=1)
+
+
+class MathSettings(Settings):
+    boxed: Literal["last", "required"] = "last"
+
+
+class CodeSettings(Settings):
+    tests: int = Field(10, ge=1)
+    python_timeout: float = Field(10.0, gt=0)
+    cpp_timeout: float = Field(10.0, gt=0)
+    memory_mb: int = Field(1024, ge=64)
+    unsafe: bool = False
+
+
+class VerifySettings(Settings):
+    """How each category is verified: its own settings, `structure` to accept by form alone, or an import path."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, populate_by_name=True)
+    math: MathSettings | Literal["structure"] | ImportPath = MathSettings()
+    code: CodeSettings | Literal["structure"] | ImportPath = CodeSettings()
+    science: Literal["structure"] | ImportPath | None = None
+    if_: Literal["structure"] | ImportPath | None = Field(None, alias="if")
+    multiturn: Literal["structure"] | ImportPath | None = None
+    other: Literal["structure"] | ImportPath | None = None
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
+class FilterSettings(Settings):
+    """Which filters run over verified responses, with the numbers of SPEC 2.5."""
+
+    back_to_back: bool = True
+    ngrams: bool = True
+    ngram_mode: Literal["share", "strict"] = "share"
+    max_tokens: int | None = Field(None, ge=1)
+    perplexity: EndpointSettings | Literal["embedded", False] = False
+    filters: list[ImportPath] = Field(default_factory=list)
+
+
+class TrainSettings(Settings):
+    """SPEC 2.7; the student's base and how it is trained."""
+
+    base: str = "Qwen/Qwen2.5-32B"
+    max_tokens: int = Field(32768, ge=1)
+    learning_rate: float = Field(8.0e-5, gt=0)
+    epochs: float = Field(2, gt=0)
+    warmup: float = Field(0.05, ge=0, le=1)
+    batch: int = Field(64, ge=1)
+    method: Literal["full", "lora"] = "full"
+    equal: Literal["queries", "tokens"] = "queries"
+    seeds: list[int] = Field(default_factory=lambda: [42])
+    to: Literal["llamafactory", "axolotl", "ms-swift", "verl", "trl"] | None = None
+
+
+class EvaluateSettings(Settings):
+    """benchmarks: `NAME:SAMPLES`, or NAME with the paper's number of samples."""
+
+    benchmarks: list[str] = Field(default_factory=list)
+    limit: int | None = Field(None, ge=1)
+    students: list[TeacherSettings] = Field(default_factory=list)
+    max_tokens: int = Field(49152, ge=1)
+
+
+class MarginSettings(Settings):
+    rate: float = Field(2.0, gt=0)
+    relative: float = Field(5.0, gt=0)
+
+
+class Recipe(Settings):
+    """What a run is to do. Every default is the number of SPEC.md's sources; see `stillhouse init`."""
+
+    name: Name
+    queries: list[QueriesSettings] = Field(min_length=1)
+    teachers: list[TeacherSettings] = Field(min_length=1)
+    curate: CurateSettings = CurateSettings()
+    distill: DistillSettings = DistillSettings()
+    judges: JudgesSettings = JudgesSettings()
+    verify: VerifySettings = VerifySettings()
+    filter: FilterSettings = FilterSettings()
+    train: TrainSettings = TrainSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
+    tokenizer: str = "embedded"
+    engine: Literal["local", "ray"] = "local"
+    store: str | None = None
+    decide_by: Literal["student_mean", "cost_per_verified", "verified_yield"] | None = None
+    margin: MarginSettings = MarginSettings()

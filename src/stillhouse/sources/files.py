@@ -1,0 +1,185 @@
+"""Files as a source of queries: JSONL, JSON, CSV, parquet, arrow, packed or not, folders and globs of them.
+
+In: the settings of one entry under `queries:` of a recipe. Out: `Files(...)()` streams Query rows; nothing is held
+but the row at hand. All mistakes of all files are told at once, with file, line and column (UserMistake).
+"""
+
+from __future__ import annotations
+
+import difflib
+import glob
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from stillhouse.records import CATEGORIES, Query, Terms, UserMistake
+from stillhouse.sources.lines import Problems
+from stillhouse.sources.opening import FORMATS, PACKED, file_format
+from stillhouse.sources.reading import read_rows
+from stillhouse.sources.rows import FIELDS, TEXTS, Shape, did_you_mean, has_text_column, named, to_query
+
+# What stands beside data in the folders that `datasets` and hubs write, and holds no rows.
+_BESIDE = frozenset({
+    "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json", "metadata.json",
+    "status.json", "report.json", "contamination.json",
+})  # fmt: skip
+
+
+class Files:
+    """A source of queries over files. `path`: a file, a folder (searched to its depth), a glob, or a list of those.
+
+    category, source: hold for every row; left out, each row must say its category, and keeps its source or gets the
+    file's stem. columns: our field -> column (`{query: problem, ground_truth: answer}`); fields are `query` or
+    `messages`, id, category, source, system, ground_truth, test_case, instruction_constrain. terms: may what is made
+    of these queries be trained on. format: where a file's name does not say. folder: what a relative path starts from
+    (the recipe's own). limit: read so many rows. Raises UserMistake at once for what does not need the files' content.
+    """
+
+    def __init__(
+        self,
+        path: str | Sequence[str],
+        category: str | None = None,
+        source: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        terms: Terms = "unknown",
+        format: str | None = None,
+        encoding: str = "utf-8",
+        folder: str | None = None,
+        limit: int | None = None,
+    ) -> None:
+        mistakes = [
+            f"columns: {name!r} is no field of a query{did_you_mean(name, FIELDS)}; known: {', '.join(FIELDS)}"
+            for name in columns or {}
+            if name not in FIELDS
+        ]
+        if category is not None and category not in CATEGORIES:
+            mistakes.append(
+                f"category: unknown {category!r}{did_you_mean(category, CATEGORIES)}; known: {', '.join(CATEGORIES)}"
+            )
+        if format is not None and format not in FORMATS.values():
+            mistakes.append(f"format: unknown {format!r}; known: {', '.join(sorted(set(FORMATS.values())))}")
+        if mistakes:
+            raise UserMistake(*mistakes)
+        self.paths = [path] if isinstance(path, str) else list(path)
+        self.category, self.source, self.columns = category, source, dict(columns or {})
+        self.terms, self.format, self.encoding = terms, format, encoding
+        self.folder, self.limit = folder, limit
+
+    def files(self) -> list[str]:
+        """Every file in order: as given, by name within a folder or glob. Raises UserMistake for what is missing."""
+        return find_files(self.paths, self.folder, self.format)
+
+    def __call__(self) -> Iterator[Query]:
+        problems = Problems()
+        left = self.limit
+        for file in self.files():
+            for query in self._queries(file, problems):
+                if left is not None and left <= 0:
+                    return
+                left = left - 1 if left is not None else None
+                yield query
+        problems.raise_if_any()
+
+    def _queries(self, file: str, problems: Problems) -> Iterator[Query]:
+        shape = Shape(self.category, self.source, self.columns, source_name(file))
+        texts, header = any(name in self.columns for name in TEXTS), None
+        for line, row in read_rows(file, problems, self.format, self.encoding):
+            header = header if header is not None else list(row)
+            texts = texts or has_text_column(row)
+            try:
+                query = to_query(row, shape, f"{file}:{line}")
+            except ValueError as error:
+                problems.add(f"{file}:{line}: {error}")
+                continue
+            if not problems.count:  # once something is broken the rest is only read for what else is
+                yield query
+        if header is None:
+            return
+        if not texts:
+            problems.add(
+                f"{file}: no row has `query` or `messages`; it has {named(header)}. "
+                f"Say which column holds the question: `columns: {{query: {_likely(header)}}}`"
+            )
+        for column in self.columns.values():
+            if column not in shape.found:
+                problems.add(
+                    f"{file}: there is no column {column!r}{did_you_mean(column, header)}; it has {named(header)}"
+                )
+
+
+def _likely(columns: Sequence[str]) -> str:
+    for guess in ("question", "problem", "prompt", "instruction", "input", "text"):
+        if guess in columns:
+            return guess
+    return "COLUMN"
+
+
+def source_name(file: str) -> str:
+    """The stem of a file's name without its suffixes: `data/train.jsonl.gz` is `train`."""
+    path = Path(file)
+    while path.suffix.lower() in PACKED or path.suffix.lower() in FORMATS:
+        path = path.with_suffix("")
+    return path.name
+
+
+def find_files(paths: Sequence[str], folder: str | None = None, format: str | None = None) -> list[str]:
+    """The files that paths, folders and globs name, in order and once. Raises UserMistake for all that is missing."""
+    found: list[str] = []
+    mistakes: list[str] = []
+    for given in paths:
+        path = given if "://" in given or folder is None else str(Path(folder, Path(given).expanduser()))
+        try:
+            found += _files_of(path, format)
+        except UserMistake as mistake:
+            mistakes += mistake.problems
+    if mistakes:
+        raise UserMistake(*mistakes)
+    return list(dict.fromkeys(found))
+
+
+def _files_of(path: str, format: str | None) -> list[str]:
+    if "://" in path:
+        return [path]
+    here = Path(path).expanduser()
+    if here.is_file():
+        if format is None and file_format(path) is None:
+            raise UserMistake(f"{path}: its name does not say what it holds: add `format: jsonl` (or {_formats()})")
+        return [str(here)]
+    if here.is_dir():
+        return _files_in(here)
+    if glob.has_magic(path):
+        matches = sorted(glob.glob(str(here), recursive=True))  # noqa: PTH207  a pattern may be absolute
+        names = [
+            file for match in matches for file in (_files_in(Path(match), True) if Path(match).is_dir() else [match])
+        ]
+        names = [name for name in names if format is not None or file_format(name)]
+        if not names:
+            raise UserMistake(f"{path}: nothing matches{_near(here)}")
+        return names
+    raise UserMistake(f"{path}: there is no such file or folder{_near(here)}")
+
+
+def _files_in(folder: Path, may_be_empty: bool = False) -> list[str]:
+    """All files of known formats below a folder, by name; hidden ones and what describes a dataset left out."""
+    every = sorted(path for path in folder.rglob("*") if path.is_file())
+    below = [path for path in every if not any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)]
+    files = [str(path) for path in below if file_format(path.name) and path.name not in _BESIDE]
+    if not files and not may_be_empty:
+        inside = named(path.name for path in below) or "nothing"
+        raise UserMistake(f"{folder}: holds no file of rows ({_formats()}), but {inside}")
+    return files
+
+
+def _formats() -> str:
+    return ", ".join(sorted(set(FORMATS.values())))
+
+
+def _near(path: Path) -> str:
+    """`; did you mean "queries.jsonl"?`, or where the path stops to exist."""
+    parent = path.parent
+    while not parent.is_dir() and parent != parent.parent:
+        parent = parent.parent
+    if parent != path.parent:
+        return f" (there is {parent}, and nothing further)"
+    names = [entry.name for entry in parent.iterdir()]
+    near = difflib.get_close_matches(path.name, names, n=1, cutoff=0.6)
+    return f"; did you mean {str(parent / near[0])!r}?" if near else ""

@@ -1,0 +1,255 @@
+"""Datasets that exist already, read into a Population: which queries they share, and how long their replies are.
+
+In: files or folders, a reader (of replies with their queries), a tokenizer. Out: a Population, counts of what could
+not be matched, and samples for the report's browser. A row counts as verified with verify_score >= 0.9, or without one.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stillhouse.engines.engine import Engine
+from stillhouse.records import Part, UserMistake
+from stillhouse.stages.compare_population import STATES, Population, Side
+from stillhouse.store.rendering import response_text
+from stillhouse.store.tables import write_table
+from stillhouse.store.tokens import TokenCounter, Tokenizer
+
+Reader = Callable[[Path], Iterable[Any]]
+SAMPLED = 2000
+LONGEST_SAMPLE = 40_000
+PASS = 0.9 - 1e-9
+_BATCH = 256
+_SUFFIXES = (".gz", ".zst", ".bz2", ".xz", ".jsonl", ".ndjson", ".json", ".parquet", ".csv")
+SAMPLES = pa.schema([
+    ("dataset", pa.string()), ("key", pa.string()), ("id", pa.string()), ("category", pa.string()),
+    ("source", pa.string()), ("messages", pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))),
+    ("reference", pa.string()), ("text", pa.string()), ("score", pa.float64()), ("verified", pa.bool_()),
+    ("tokens", pa.int64()),
+])  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One dataset to read."""
+
+    name: str
+    path: Path
+    reader: Part | Reader
+    tokenizer: Part | Tokenizer | None
+    cache: Path | None
+    token_sample: int | None
+
+
+@dataclass
+class Columns:
+    """One dataset, a row for each distinct query: keys ascending, tokens NaN where they were not counted."""
+
+    name: str
+    keys: NDArray[np.bytes_]
+    categories: list[str]
+    verified: NDArray[np.bool_]
+    perplexity: NDArray[np.float64]
+    tokens: NDArray[np.float64]
+    counts: dict[str, int]
+    models: dict[str, int]
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    tokenizer: str | None = None
+    counted: int = 0
+
+
+def dataset_names(paths: Sequence[Path]) -> list[str]:
+    """The stem of each file or folder. Raises UserMistake for what is missing and for names that clash."""
+    problems = [f"{path}: there is no such file or folder" for path in paths if not path.exists()]
+    names = []
+    for path in paths:
+        name = path.resolve().name
+        while not path.is_dir() and name.lower().endswith(_SUFFIXES):
+            name = name[: name.rindex(".")]
+        names.append(name)
+    problems += [
+        f"two datasets are named {name}: rename a file or folder, a name stands for a dataset in the report"
+        for name, count in Counter(names).items()
+        if count > 1
+    ]
+    if problems:
+        raise UserMistake(*problems)
+    return names
+
+
+def read_dataset(shard: Shard) -> Columns:
+    """Read one dataset in a stream: texts are held for the tokenizer's batch, or for the sample, and no longer."""
+    reader = shard.reader
+    if isinstance(reader, Part):
+        settings = {"fallback": "other", **reader.settings, "path": str(shard.path)}
+        replies = Part(reader.path, settings).build()()
+    else:
+        replies = reader(shard.path)
+    taking = _Taking(shard, TokenCounter(shard.tokenizer, shard.cache))
+    for reply in replies:
+        taking.take(reply)
+    return taking.columns()
+
+
+class Lowest:
+    """Values of the `most` smallest keys. Keys are hashes, so this is a random sample; and of several datasets that
+    share a query either all hold it or those that lack it have smaller ones: the samples match each other."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self.held: dict[bytes, Any] = {}
+        self._heap: list[int] = []  # negated keys: the largest comes first
+
+    def wants(self, key: bytes) -> bool:
+        return len(self.held) < self.most or key in self.held or int.from_bytes(key) < -self._heap[0]
+
+    def put(self, key: bytes, value: Any) -> None:
+        if key not in self.held:
+            heapq.heappush(self._heap, -int.from_bytes(key))
+        self.held[key] = value
+        if len(self.held) > self.most:
+            del self.held[(-heapq.heappop(self._heap)).to_bytes(16)]
+
+
+class _Taking:
+    """Takes the replies of one dataset, one row a query: the first that is verified, else the first."""
+
+    def __init__(self, shard: Shard, tokens: TokenCounter) -> None:
+        self.shard, self.tokens = shard, tokens
+        self.row_of: dict[bytes, int] = {}
+        self.categories: list[str] = []
+        self.verified: list[bool] = []
+        self.perplexity: list[float] = []
+        self.sizes: list[float] = []
+        self.counts, self.models = Counter[str](), Counter[str]()
+        self.waiting: list[tuple[int, str]] = []
+        self.to_count = None if shard.token_sample is None else Lowest(shard.token_sample)
+        self.shown = Lowest(SAMPLED)
+
+    def take(self, reply: Any) -> None:
+        self.counts["rows"] += 1
+        if reply.problem:
+            self.counts["without_text"] += 1
+            return
+        verified = reply.score is None or reply.score >= PASS
+        self.counts["below_score"] += not verified
+        self.models[reply.model_name or ""] += 1
+        key = bytes.fromhex(reply.query.key)
+        row = self._row(key, reply, verified)
+        if row is None:
+            return
+        text = response_text(reply.response)
+        if self.shown.wants(key):
+            self.shown.put(key, (row, _sample(self.shard.name, reply, verified, text)))
+        if not self.tokens.works:
+            return
+        if self.to_count is not None:
+            if self.to_count.wants(key):
+                self.to_count.put(key, (row, text))
+            return
+        self.waiting.append((row, text))
+        if len(self.waiting) >= _BATCH:
+            self._flush()
+
+    def _row(self, key: bytes, reply: Any, verified: bool) -> int | None:
+        """The row that this reply is; None for a duplicate that changes nothing."""
+        row = self.row_of.get(key)
+        if row is None:
+            row = self.row_of[key] = len(self.row_of)
+            self.categories.append(reply.query.category)
+            self.sizes.append(np.nan)
+            self.verified.append(verified)
+            self.perplexity.append(np.nan)
+        else:
+            self.counts["duplicates"] += 1
+            if self.verified[row] or not verified:
+                return None
+            self.verified[row] = True
+        self.perplexity[row] = np.nan if reply.perplexity is None else reply.perplexity
+        return row
+
+    def _flush(self) -> None:
+        for (row, _), size in zip(self.waiting, self.tokens.count([text for _, text in self.waiting]), strict=True):
+            self.sizes[row] = size
+        self.waiting.clear()
+
+    def columns(self) -> Columns:
+        if self.to_count is not None:
+            self.waiting = list(self.to_count.held.values())
+            self.to_count.held.clear()
+        self._flush()
+        self.tokens.save()
+        keys = np.array(list(self.row_of), "S16")
+        order = np.argsort(keys, kind="stable")
+        for row, item in self.shown.held.values():
+            size = self.sizes[row]
+            item["tokens"] = None if np.isnan(size) else int(size)
+        return Columns(
+            self.shard.name, keys[order], [self.categories[row] for row in order], np.array(self.verified, bool)[order],
+            np.array(self.perplexity)[order], np.array(self.sizes)[order], dict(self.counts), dict(self.models),
+            [item for _, item in self.shown.held.values()], self.tokens.name, self.tokens.counted,
+        )  # fmt: skip
+
+
+def _sample(dataset: str, reply: Any, verified: bool, text: str) -> dict[str, Any]:
+    query = reply.query
+    return {
+        "dataset": dataset, "key": query.key, "id": query.id, "category": query.category, "source": query.source,
+        "messages": [{"role": m.role, "content": m.content[:LONGEST_SAMPLE]} for m in query.messages],
+        "reference": query.ground_truth, "text": text[:LONGEST_SAMPLE], "score": reply.score, "verified": verified,
+    }  # fmt: skip
+
+
+def read_datasets(shards: Sequence[Shard], engine: Engine) -> tuple[Population, list[Columns]]:
+    """All datasets as one population over the union of their queries; a category is that of the first dataset."""
+    every = list(engine.imap(read_dataset, shards))
+    queries = np.unique(np.concatenate([columns.keys for columns in every]))
+    names = sorted({category for columns in every for category in columns.categories})
+    codes = {name: code for code, name in enumerate(names)}
+    population = Population(queries, np.full(queries.size, -1, np.int16), tuple(names), {}, selected=True)
+    for columns in every:
+        places = np.searchsorted(queries, columns.keys)
+        mine = np.array([codes[category] for category in columns.categories], np.int16)
+        population.category[places] = np.where(population.category[places] < 0, mine, population.category[places])
+        side = population.sides[columns.name] = Side.blank(int(queries.size))
+        side.state[places] = np.where(columns.verified, STATES.index("verified"), STATES.index("exhausted"))
+        side.kept[places] = columns.verified
+        side.tokens[places] = np.where(columns.verified, columns.tokens, np.nan)
+        side.perplexity[places] = np.where(columns.verified, columns.perplexity, np.nan)
+    return population, every
+
+
+def matching(population: Population, every: Sequence[Columns]) -> dict[str, dict[str, int]]:
+    """Of each dataset: its rows, what was set aside, and how many of its queries no other dataset has."""
+    holders = sum(
+        (side.asked.astype(np.int16) for side in population.sides.values()), np.zeros(population.size, np.int16)
+    )
+    out = {}
+    for columns in every:
+        asked = population.sides[columns.name].asked
+        told = {
+            name: int(columns.counts.get(name, 0)) for name in ("rows", "without_text", "below_score", "duplicates")
+        }
+        out[columns.name] = told | {
+            "queries": int(asked.sum()),
+            "in_every_dataset": int((asked & (holders == len(every))).sum()),
+            "in_no_other": int((asked & (holders == 1)).sum()),
+        }
+    return out
+
+
+def write_samples(file: Path, every: Sequence[Columns]) -> None:
+    """What the report's browser shows: of each dataset the replies to the queries of the smallest keys."""
+    chosen = set(sorted({item["key"] for columns in every for item in columns.samples})[:SAMPLED])
+    rows = [item for columns in every for item in columns.samples if item["key"] in chosen]
+    rows.sort(key=lambda item: item["key"])
+    write_table(file, pa.Table.from_pylist(rows, SAMPLES))

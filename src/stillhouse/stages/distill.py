@@ -1,0 +1,60 @@
+"""Distill: every teacher answers every kept query, each answer is verified, and asked for again until it passes.
+
+In: `1-queries/kept*.parquet`, teachers, judges, a verifier per category. Out: the journal (2-responses), verdicts
+(3-verdicts), and where every pair stands (`3-verdicts/pairs.parquet`, `2-responses/accepted-TEACHER.parquet`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from stillhouse.loop import state_counts
+from stillhouse.records import Part, TeacherSpec
+from stillhouse.session import Progress, sit
+from stillhouse.stages.distill_outputs import write_outputs
+from stillhouse.store.queries import QueryTable
+from stillhouse.store.run import Run
+from stillhouse.store.tables import table_files
+
+
+@dataclass(slots=True)
+class Distilled:
+    """What distill ends with. outcome: done, interrupted, budget or disk_full. waits: reason -> how many pairs."""
+
+    outcome: str
+    problem: str
+    counts: dict[str, dict[str, int]]
+    waits: dict[str, dict[str, int]] = field(default_factory=dict)
+    replies: int = 0
+
+
+def distill(
+    run: Run,
+    *,
+    teachers: Sequence[TeacherSpec],
+    judges: Mapping[str, TeacherSpec],
+    verifiers: Mapping[str, Part],
+    versions: Mapping[str, str],
+    attempts: int = 8,
+    truncated_attempts: int = 2,
+    retries: int = 12,
+    budget_usd: float | None = None,
+    workers: int | None = None,
+    wanted: Sequence[int] | None = None,
+    watch: Callable[[list[Progress]], None] | None = None,
+) -> Distilled:
+    """Run the loop over the run's kept queries until every pair rests. To call it again is to go on.
+
+    verifiers: category -> part. versions: verifier -> version frozen in the recipe. wanted: positions of the queries
+    to ask (a pilot).
+    """
+    table = QueryTable(table_files(run.queries, "kept"))
+    sat = sit(
+        run, table, teachers=teachers, judges=judges, verifiers=verifiers, versions=versions, attempts=attempts,
+        truncated_attempts=truncated_attempts, retries=retries, budget_usd=budget_usd, workers=workers, wanted=wanted,
+        watch=watch,
+    )  # fmt: skip
+    write_outputs(run, table, sat.index, sat.known, teachers, sat.identities, sat.pairs)
+    counts = {name: state_counts(pairs) for name, pairs in sat.pairs.items()}
+    return Distilled(sat.outcome, sat.problem, counts, sat.waits, sat.replies)

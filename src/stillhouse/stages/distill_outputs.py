@@ -1,0 +1,176 @@
+"""What distill leaves for the stages after it, computed from the journal's index and the verdicts.
+
+Out: `3-verdicts/pairs.parquet`, a row per (teacher, query) with its state, attempts and money, and
+`2-responses/accepted-TEACHER.parquet`, the passing response of each verified or unverified pair, sorted by query key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from stillhouse.records import TeacherSpec
+from stillhouse.store.index import Index, hex_key
+from stillhouse.store.pairs import STATES, UNVERIFIED, VERIFIED, Pairs
+from stillhouse.store.queries import QueryTable
+from stillhouse.store.reading import read_responses
+from stillhouse.store.run import Run
+from stillhouse.store.tables import RESPONSES, TableWriter, response_to_row, to_table
+
+Array = NDArray[Any]
+PAIRS = pa.schema(
+    [
+        ("query", pa.string()), ("category", pa.string()), ("teacher", pa.string()), ("identity", pa.string()),
+        ("state", pa.string()), ("attempts", pa.int32()), ("first_outcome", pa.string()),
+        ("first_tokens", pa.int64()), ("first_response", pa.string()), ("passed_at", pa.int32()),
+        ("response", pa.string()), ("responses", pa.int32()), ("unknown", pa.int32()), ("truncated", pa.int32()),
+        ("cost_usd", pa.float64()), ("prompt_tokens", pa.int64()), ("completion_tokens", pa.int64()),
+    ]
+)  # fmt: skip
+ACCEPTED = pa.schema([*RESPONSES, pa.field("verify_score", pa.float64()), pa.field("verify_rule", pa.string())])
+PARTITION_ROWS = 512  # accepted responses whose texts are in memory at once
+
+
+def write_outputs(
+    run: Run,
+    table: QueryTable,
+    index: Index,
+    known: Any,
+    teachers: Sequence[TeacherSpec],
+    identities: Mapping[str, Mapping[str, str]],
+    pairs: Mapping[str, Pairs],
+) -> None:
+    """Write both files for every teacher; accepted responses stand sorted by query key."""
+    tables = []
+    for spec in teachers:
+        mine = np.array([bytes.fromhex(i) for i in identities[spec.name].values()], "S16")
+        view = _View(table, index, known, mine, pairs[spec.name], spec)
+        tables.append(view.pairs_table(identities[spec.name]))
+        _write_accepted(run, table, index, view, spec)
+    path = run.verdicts / "pairs.parquet"
+    with TableWriter(path, PAIRS) as writer:
+        for part in tables:
+            writer.write(part)
+
+
+class _View:
+    """One teacher's rows of the index and of the verdicts, laid over the positions of the run's queries."""
+
+    def __init__(
+        self, table: QueryTable, index: Index, known: Any, identities: Array, pairs: Pairs, spec: TeacherSpec
+    ) -> None:
+        self.table, self.index, self.known, self.pairs, self.spec = table, index, known, pairs, spec
+        rows = np.flatnonzero(np.isin(known.identity, identities))
+        positions = table.positions(known.prompt[rows])
+        self.rows, self.positions = rows[positions >= 0], positions[positions >= 0]
+        replies = np.flatnonzero(np.isin(index.identity, identities) & (index.kind == 1))
+        at = table.positions(index.prompt[replies])
+        self.replies, self.reply_at = replies[at >= 0], at[at >= 0]
+        self.states = pairs.states()
+
+    def verdict_at(self, attempts: Array) -> Array:
+        """Row of `known` for each position's given attempt, -1 without one."""
+        out = np.full(len(self.table), -1, np.int64)
+        hit = self.known.attempt[self.rows] == attempts[self.positions]
+        out[self.positions[hit]] = self.rows[hit]
+        return out
+
+    def money(self) -> Array:
+        """Dollars of each pair: its replies, and the judges that were asked about them; nan without a price."""
+        if self.spec.price is None:
+            return np.full(len(self.table), np.nan)
+        total = np.zeros(len(self.table))
+        np.add.at(total, self.reply_at, np.nan_to_num(self.index.cost_usd[self.replies]))
+        purpose = f"judge:{self.spec.name}"
+        judged = self.index.rows(purpose=purpose) if purpose in self.index.purposes else np.empty(0, np.int64)
+        order = np.argsort(self.table.keys, kind="stable")
+        held = self.table.keys[order]
+        if len(judged) and len(held):
+            at = np.minimum(np.searchsorted(held, self.index.query[judged]), len(held) - 1)
+            hit = held[at] == self.index.query[judged]
+            np.add.at(total, order[at[hit]], np.nan_to_num(self.index.cost_usd[judged[hit]]))
+        return total
+
+    def pairs_table(self, identities: Mapping[str, str]) -> pa.Table:
+        known, size = self.known, len(self.table)
+        first = self.verdict_at(np.ones(size, np.int64))
+        passed_at = self.pairs.passed_at.astype(np.int64)
+        passed = np.where(passed_at > 0, self.verdict_at(passed_at), -1)
+        first_rows = self.index.find(known.key[first[first >= 0]])
+        first_tokens = np.full(size, -1, np.int64)
+        first_tokens[np.flatnonzero(first >= 0)] = np.where(
+            first_rows >= 0, self.index.completion_tokens[np.maximum(first_rows, 0)].astype(np.int64), -1
+        )
+        count = np.bincount(self.reply_at, minlength=size)
+        prompt, completion = np.zeros(size, np.int64), np.zeros(size, np.int64)
+        np.add.at(prompt, self.reply_at, self.index.prompt_tokens[self.replies].astype(np.int64))
+        np.add.at(completion, self.reply_at, self.index.completion_tokens[self.replies].astype(np.int64))
+        cost = self.money()
+        return pa.table(
+            {
+                "query": [hex_key(k) for k in self.table.keys],
+                "category": self.table.categories,
+                "teacher": [self.spec.name] * size,
+                "identity": [identities[c] for c in self.table.categories],
+                "state": [STATES[s] for s in self.states],
+                "attempts": np.bitwise_count(self.pairs.judged).astype(np.int32),
+                "first_outcome": [None if r < 0 else str(known.outcome[r]) for r in first],
+                "first_tokens": pa.array(first_tokens, mask=first_tokens < 0),
+                "first_response": [None if r < 0 else hex_key(known.key[r]) for r in first],
+                "passed_at": pa.array(passed_at.astype(np.int32), mask=passed_at == 0),
+                "response": [None if r < 0 else hex_key(known.key[r]) for r in passed],
+                "responses": count.astype(np.int32),
+                "unknown": np.bitwise_count(self.pairs.unknown).astype(np.int32),
+                "truncated": np.bitwise_count(self.pairs.truncated).astype(np.int32),
+                "cost_usd": pa.array(cost, mask=np.isnan(cost)),
+                "prompt_tokens": prompt,
+                "completion_tokens": completion,
+            },
+            schema=PAIRS,
+        )
+
+    def accepted(self) -> tuple[Array, Array, Array]:
+        """Positions of verified and unverified pairs, the index rows of their replies, and their verdict rows."""
+        positions = np.flatnonzero((self.states == VERIFIED) | (self.states == UNVERIFIED))
+        verdicts = self.verdict_at(self.pairs.passed_at.astype(np.int64))[positions]
+        positions, verdicts = positions[verdicts >= 0], verdicts[verdicts >= 0]
+        rows = self.index.find(self.known.key[verdicts])
+        return positions[rows >= 0], rows[rows >= 0], verdicts[rows >= 0]
+
+
+def _write_accepted(run: Run, table: QueryTable, index: Index, view: _View, spec: TeacherSpec) -> None:
+    positions, rows, verdicts = view.accepted()
+    order = np.argsort(table.keys[positions], kind="stable")
+    positions, rows, verdicts = positions[order], rows[order], verdicts[order]
+    with TableWriter(accepted_file(run, spec.name), ACCEPTED) as writer:
+        for start in range(0, len(rows), PARTITION_ROWS):
+            part = slice(start, start + PARTITION_ROWS)
+            made = _accepted_rows(table, index, view, spec, positions[part], rows[part], verdicts[part])
+            writer.write(to_table(made, ACCEPTED))
+
+
+def _accepted_rows(
+    table: QueryTable, index: Index, view: _View, spec: TeacherSpec, positions: Array, rows: Array, verdicts: Array
+) -> Iterator[dict[str, Any]]:
+    """Rows in the order of their queries; texts are read in the order of the journal, which reads each frame once."""
+    by_key = {r.key: r for r in read_responses(index, np.sort(rows))}
+    for position, row, verdict in zip(positions, rows, verdicts, strict=True):
+        response = by_key.get(index.key_text(int(row)))
+        if response is None:
+            continue  # its frame is damaged: told by the reader, and by audit
+        made = response_to_row(response)
+        score = view.known.score[verdict]
+        yield made | {
+            "query": hex_key(table.keys[position]), "teacher": spec.name, "thinking": spec.thinking,
+            "verify_score": None if np.isnan(score) else float(score), "verify_rule": str(view.known.rule[verdict]),
+        }  # fmt: skip
+
+
+def accepted_file(run: Run, teacher: str) -> Path:
+    """Where a teacher's accepted responses stand."""
+    return run.responses / f"accepted-{teacher}.parquet"

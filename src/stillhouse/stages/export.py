@@ -1,0 +1,173 @@
+"""The stage `export`: one dataset per teacher over the same queries, as a repository that datasets can load.
+
+In: accepted responses, filter verdicts, kept queries. Out: 5-datasets/TEACHER/{superset,parallel}.parquet with a card
+each, queries.parquet, rejected.parquet and a card that names them all. Terms `no` write no training rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pyarrow.parquet as pq
+
+from stillhouse.records import Part, TeacherSpec
+from stillhouse.stages.export_card import repository_card, teacher_card
+from stillhouse.stages.export_rows import dataset_rows, kept_keys, read_filters
+from stillhouse.store.run import Run
+from stillhouse.store.segments import replaced
+from stillhouse.store.tables import DATASET, QUERIES, REJECTED, conform, table_files, to_table
+from stillhouse.store.tokens import TokenCounter, Tokenizer
+
+ROW_GROUP = 1000  # small, so that a viewer or a random read touches little
+
+
+@dataclass
+class Counts:
+    """What a dataset came to, for its card."""
+
+    rows: int = 0
+    categories: dict[str, int] = field(default_factory=dict)
+    sources: dict[str, int] = field(default_factory=dict)
+    rules: dict[str, int] = field(default_factory=dict)
+    completion_tokens: int = 0
+    tokens: int | None = 0
+    thinking: int = 0
+    cost_usd: float | None = 0.0
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        for row in rows:
+            self.rows += 1
+            for name, counts in (("category", self.categories), ("source", self.sources), ("verify_rule", self.rules)):
+                counts[str(row[name])] = counts.get(str(row[name]), 0) + 1
+            self.completion_tokens += row["completion_tokens"] or 0
+            size = row.get("tokens")
+            self.tokens = None if self.tokens is None or size is None else self.tokens + size
+            self.thinking += row["thinking"] is not None
+            price = row["cost_usd"]
+            self.cost_usd = None if self.cost_usd is None or price is None else self.cost_usd + price
+
+
+def export(
+    run: Run | Path,
+    *,
+    teachers: Sequence[TeacherSpec],
+    tokenizer: Part | Tokenizer | None = None,
+    sources: Sequence[Mapping[str, str]] = (),
+    push: str | None = None,
+    shape: str | None = None,
+) -> dict[str, int]:
+    """Write the datasets of a run. Returns rows per dataset, the parallel set, and what terms held back.
+
+    run: the Run or its folder. tokenizer: counts the column `tokens`, null without one. sources: facts of the query
+    sources (name, licence, terms), for rows and cards.
+    """
+    run = run if isinstance(run, Run) else Run(run, read_only=True)
+    out = run.datasets
+    out.mkdir(parents=True, exist_ok=True)
+    tokens = TokenCounter(tokenizer, run.folder / ".cache")
+    terms = {source["name"]: source.get("terms", "unknown") for source in sources}
+    filtered = {spec.name: read_filters(run, spec.name) for spec in teachers}
+    kept = {spec.name: kept_keys(run, spec.name, filtered[spec.name][0]) for spec in teachers}
+    parallel = set.intersection(*kept.values()) if kept else set()
+    counts = {"parallel": len(parallel), "withheld": 0, "terms_unknown": 0}
+    for spec in teachers:
+        place = out / spec.name
+        place.mkdir(exist_ok=True)
+        counts["terms_unknown"] += spec.terms == "unknown"
+        if spec.terms == "no":
+            counts["withheld"] += len(kept[spec.name])
+            _withhold(place, spec, len(kept[spec.name]), len(parallel), sources)
+            continue
+        rows = dataset_rows(run, spec, *filtered[spec.name], terms)
+        whole, shared = _write_teacher(place, rows, parallel, tokens)
+        counts[spec.name] = whole.rows
+        _write_text(place / "README.md", teacher_card(spec, whole, shared, sources, run=run.name, tokens=tokens.name))
+    tokens.save()
+    _copy_queries(run, out)
+    _write_text(out / "README.md", repository_card(teachers, counts, sources, out, run=run.name))
+    return counts
+
+
+def _write_teacher(
+    place: Path, batches: Iterator[list[dict[str, Any]]], parallel: set[str], tokens: TokenCounter
+) -> tuple[Counts, Counts]:
+    """Both files of a teacher in one pass; each appears whole or not at all."""
+    whole, shared = Counts(), Counts()
+    with Writer(place / "superset.parquet") as superset, Writer(place / "parallel.parquet") as both:
+        for rows in batches:
+            if tokens.works:
+                for row, size in zip(rows, tokens.count([row["response"] for row in rows]), strict=True):
+                    row["tokens"] = int(size)
+            mine = [row for row in rows if row["key"] in parallel]
+            superset.write(rows)
+            both.write(mine)
+            whole.add(rows)
+            shared.add(mine)
+    return whole, shared
+
+
+class Writer:
+    """A parquet file in the strict schema, with small row groups, a page index, and an atomic end."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._waiting: list[dict[str, Any]] = []
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Writer:
+        temporary = self._stack.enter_context(replaced(self._file))
+        options: dict[str, Any] = {"compression": "zstd", "write_page_index": True, "write_page_checksum": True}
+        self._out = self._stack.enter_context(pq.ParquetWriter(temporary, DATASET, **options))
+        return self
+
+    def write(self, rows: Sequence[dict[str, Any]]) -> None:
+        self._waiting += rows
+        while len(self._waiting) >= ROW_GROUP:
+            self._put(self._waiting[:ROW_GROUP])
+            self._waiting = self._waiting[ROW_GROUP:]
+
+    def _put(self, rows: list[dict[str, Any]]) -> None:
+        self._out.write_table(to_table(rows, DATASET), row_group_size=ROW_GROUP)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._waiting:
+            try:
+                self._put(self._waiting)
+            except BaseException as broken:
+                self._stack.__exit__(type(broken), broken, broken.__traceback__)
+                raise
+        self._stack.__exit__(kind, error, trace)
+
+
+def _withhold(place: Path, spec: TeacherSpec, kept: int, parallel: int, sources: Sequence[Mapping[str, str]]) -> None:
+    for left in ("superset.parquet", "parallel.parquet"):  # of an earlier export, before the terms were known
+        (place / left).unlink(missing_ok=True)
+    _write_text(place / "README.md", teacher_card(spec, None, None, sources, kept=kept, parallel=parallel))
+
+
+def _copy_queries(run: Run, out: Path) -> None:
+    """The kept and the rejected queries beside the datasets, one file each."""
+    for name, stem, schema in (("queries", "kept", QUERIES), ("rejected", "rejected", REJECTED)):
+        files = table_files(run.queries, stem)
+        if not files:
+            continue
+        with (
+            replaced(out / f"{name}.parquet") as temporary,
+            pq.ParquetWriter(temporary, schema, compression="zstd", write_page_index=True) as writer,
+        ):
+            for file in files:
+                for group in range(pq.read_metadata(file).num_row_groups):
+                    table = pq.ParquetFile(file).read_row_group(group)
+                    writer.write_table(conform(table, schema), row_group_size=ROW_GROUP)
+
+
+def _write_text(file: Path, text: str) -> None:
+    with replaced(file) as temporary:
+        temporary.write_text(text, encoding="utf-8")

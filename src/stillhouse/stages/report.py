@@ -1,0 +1,77 @@
+"""The stage `report`: report.html of a run folder, one page that opens from disk, and its charts as SVG files.
+
+In: report.json and what the other stages left; it only reads, and can be made again at any time. Out: report.html,
+report/NAME.svg, and report/traces-N.js where the sampled traces are too large for the page.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import orjson
+
+from stillhouse.records import UserMistake
+from stillhouse.stages.report_charts import WIDE, charts
+from stillhouse.stages.report_page import page
+from stillhouse.stages.report_samples import collect, traces
+from stillhouse.stages.report_traces import pack
+from stillhouse.store.run import Run
+
+SAMPLES = 2000
+
+
+def report(run: Run | Path, *, samples: int = SAMPLES, name: str = "") -> dict[str, int]:
+    """Write report.html. Returns counts of what it shows. Raises UserMistake when compare has not been run.
+
+    run: the Run or its folder. samples: queries whose traces are shown. name: the title, the folder's name without.
+    """
+    run = run if isinstance(run, Run) else Run(run, read_only=True)
+    folder = run.folder
+    try:
+        told = orjson.loads((folder / "report.json").read_bytes())
+    except FileNotFoundError:
+        raise UserMistake(f"{folder / 'report.json'} does not exist: run compare first") from None
+    except orjson.JSONDecodeError as error:
+        raise UserMistake(f"{folder / 'report.json'} is not JSON ({error}): run compare again") from None
+    sampled = collect(run, list(told["teachers"]), samples)
+    found = traces(run, sampled)
+    chunks, sidecars = pack([found[key] for key in sampled.chosen if key in found])
+    beside = folder / "report"
+    _clear(beside)
+    drawn = 0
+    for chart, _, _, draw in charts(told):
+        drawing = draw(WIDE)
+        if drawing is not None:
+            drawn += 1
+            _write(beside / f"{chart}.svg", drawing.svg(standalone=True))
+    for number, text in sidecars.items():
+        _write(beside / f"traces-{number}.js", text)
+    recipe = folder / "recipe.yaml"
+    html = page(
+        told,
+        title=name or told.get("name") or folder.resolve().name,
+        recipe=recipe.read_text(encoding="utf-8") if recipe.exists() else "",
+        index=sampled.index,
+        total=sampled.total,
+        chunks=chunks,
+        sidecars=sorted(sidecars),
+    )
+    _write(folder / "report.html", html)
+    return {"charts": drawn, "queries": sampled.total, "traced": len(found), "bytes": len(html.encode())}
+
+
+def _clear(folder: Path) -> None:
+    """Take away what an earlier report left; a chart that is gone must not stay as a file."""
+    folder.mkdir(exist_ok=True)
+    for file in [*folder.glob("*.svg"), *folder.glob("traces-*.js")]:
+        file.unlink()
+
+
+def _write(file: Path, text: str) -> None:
+    partial = file.with_name(file.name + ".partial")
+    with partial.open("w", encoding="utf-8", errors="replace") as out:
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    partial.replace(file)

@@ -1,0 +1,135 @@
+"""Reads compacted segments: the journal's records with a typed column for every field.
+
+In: NAME.replies.parquet. Out: the entries that NAME.journal held, with the frame and line at which each stood there,
+so that an index made before the compaction stays good. A record that columns cannot hold exactly (lone surrogates,
+integers above 64 bits) has its JSON beside them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from stillhouse.records import Response
+from stillhouse.store.entries import FAULT_FIELDS, REQUEST_FIELDS, Entry, from_json, to_json
+from stillhouse.store.rows import SegmentRows
+from stillhouse.store.segments import PARQUET
+from stillhouse.store.tables import RESPONSES, read_rows
+
+_RESPONSE = tuple(f.name for f in fields(Response))
+_FAULT = {"kind": pa.string(), "reason": pa.string(), "status": pa.int64(), "retry_after": pa.float64(),
+          "maybe_paid": pa.bool_(), "raw": pa.string()}  # fmt: skip
+_HEAD = {"frame": pa.int64(), "line": pa.int64(), "record": pa.string(), "purpose": pa.string(), "retry": pa.int64(),
+         "journaled": pa.float64()}  # fmt: skip
+
+JOURNAL = pa.schema([
+    *(pa.field(name, kind, nullable=False) for name, kind in _HEAD.items()),
+    *(pa.field(name, RESPONSES.field(name).type) for name in _RESPONSE),
+    pa.field("bound_usd", pa.float64()), pa.field("endpoint", pa.string()),
+    *(pa.field(f"fault_{name}", kind) for name, kind in _FAULT.items()),
+    pa.field("json", pa.binary()),
+])  # fmt: skip
+"""One record a row. record: intent, reply or fault; journaled: when it was written; json: the record, where needed."""
+
+
+def row_of(entry: Entry) -> dict[str, Any]:
+    """Every value that its column holds exactly; where one does not fit, the whole record as JSON beside them."""
+    given: dict[str, Any] = {}
+    wanted = set(_RESPONSE if entry.kind == "reply" else REQUEST_FIELDS)
+    if entry.kind == "reply":
+        given = dict(entry.record["response"])
+    else:
+        given = dict(entry.record["request"])
+        if entry.kind == "fault":
+            given |= {f"fault_{name}": value for name, value in entry.record["fault"].items()}
+            wanted |= {f"fault_{name}" for name in FAULT_FIELDS}
+    row = {name: value for name, value in given.items() if name in wanted and _fits(value, JOURNAL.field(name).type)}
+    exact = row.keys() == given.keys() == wanted
+    row |= {"frame": entry.frame, "line": entry.line, "record": entry.kind, "purpose": entry.purpose}
+    row |= {"retry": entry.retry, "journaled": entry.created, "json": None if exact else to_json(entry.record)}
+    return row
+
+
+def _fits(value: Any, kind: pa.DataType) -> bool:
+    if value is None:
+        return True
+    if pa.types.is_string(kind):
+        try:
+            return isinstance(value, str) and bool(value.encode() or True)
+        except UnicodeEncodeError:
+            return False
+    if pa.types.is_boolean(kind):
+        return isinstance(value, bool)
+    if pa.types.is_integer(kind):
+        return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 53)
+
+
+def entry_of_row(row: Mapping[str, Any], segment: str) -> Entry:
+    kind = row["record"]
+    record: dict[str, Any]
+    if row["json"] is not None:
+        record = from_json(row["json"])
+    elif kind == "reply":
+        record = {"response": {name: row[name] for name in _RESPONSE}}
+    else:
+        record = {"request": {name: row[name] for name in REQUEST_FIELDS}}
+        if kind == "fault":
+            record["fault"] = {name: row[f"fault_{name}"] for name in FAULT_FIELDS}
+    return Entry(kind, row["purpose"], row["retry"], row["journaled"], segment, row["frame"], row["line"], record)
+
+
+def parquet_entries(parquet: Path, name: str | None = None) -> Iterator[Entry]:
+    """Every record of a compacted segment, in its order."""
+    segment = name or parquet.name.removesuffix(PARQUET)
+    for row in read_rows(parquet, batch_rows=256):
+        yield entry_of_row(row, segment)
+
+
+def scan_parquet(parquet: Path) -> SegmentRows:
+    """Rows of a compacted segment, read from its parquet: its index was lost together with the segment."""
+    rows = SegmentRows(source=PARQUET)
+    for entry in parquet_entries(parquet):
+        rows.packed += rows.packer.entry(entry)
+    return rows
+
+
+class CompactedSegment:
+    """Reads single frames of a compacted segment, keeping the row group read last."""
+
+    def __init__(self, parquet: Path) -> None:
+        self._name = parquet.name.removesuffix(PARQUET)
+        self._file = pq.ParquetFile(parquet)
+        metadata = self._file.metadata
+        column = JOURNAL.get_field_index("frame")
+        statistics: list[Any] = [
+            metadata.row_group(n).column(column).statistics for n in range(metadata.num_row_groups)
+        ]
+        self._ranges: list[tuple[int, int]] = [(int(s.min), int(s.max)) if s else (0, 1 << 62) for s in statistics]
+        self._group: tuple[int, dict[int, dict[int, Entry]]] = (-1, {})
+
+    def frame(self, offset: int) -> dict[int, Entry]:
+        """Line -> record of the frame that stood at an offset of the segment. Raises ValueError without it."""
+        found: dict[int, Entry] = {}
+        for number, (low, high) in enumerate(self._ranges):
+            if low <= offset <= high:
+                found |= self._read(number).get(offset, {})
+        if not found:
+            raise ValueError("no such frame")
+        return found
+
+    def _read(self, number: int) -> dict[int, dict[int, Entry]]:
+        if self._group[0] != number:
+            frames: dict[int, dict[int, Entry]] = {}
+            for row in self._file.read_row_group(number).to_pylist():
+                frames.setdefault(row["frame"], {})[row["line"]] = entry_of_row(row, self._name)
+            self._group = (number, frames)
+        return self._group[1]
+
+    def close(self) -> None:
+        self._file.close()

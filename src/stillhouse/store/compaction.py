@@ -1,0 +1,69 @@
+"""Sealed segments to parquet: verified by reading back and comparing before a segment may be removed.
+
+In: sealed segments of a journal folder. Out: NAME.replies.parquet beside each (compacted.py). Segments stay
+unless their removal is asked for; then the index says that the parquet stands for them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+from stillhouse.store.compacted import JOURNAL, parquet_entries, row_of
+from stillhouse.store.entries import Entry
+from stillhouse.store.reading import read_segment
+from stillhouse.store.rows import read_index, write_index
+from stillhouse.store.segments import PARQUET, SEGMENT, fsync_folder, is_live
+from stillhouse.store.tables import TableWriter
+
+
+class CompactionError(Exception):
+    """A parquet file does not say what its segment says; the segment stays."""
+
+
+def compact(folder: Path, *, remove: bool = False) -> list[Path]:
+    """Make NAME.replies.parquet for each sealed segment of a folder that has none; returns the files made.
+
+    remove: also delete each segment whose parquet was compared with it in this call, unless the segment is damaged.
+    Raises CompactionError when what was read back differs.
+    """
+    made: list[Path] = []
+    for segment in sorted(folder.glob(f"*{SEGMENT}")):
+        rows = read_index(segment)
+        if rows is None or rows.source != SEGMENT or rows.end != segment.stat().st_size or is_live(segment):
+            continue
+        parquet = segment.with_suffix(PARQUET)
+        if not parquet.exists():
+            _make(segment, parquet)
+            made.append(parquet)
+        elif remove:
+            _compare(segment, parquet)
+        if remove and not rows.damage:
+            rows.source = PARQUET
+            write_index(segment, rows)
+            segment.unlink()
+            fsync_folder(folder)
+    return made
+
+
+def _make(segment: Path, parquet: Path) -> None:
+    part = parquet.with_name(f".{parquet.name}.part")
+    with TableWriter(part, JOURNAL, group_bytes=4 << 20) as out:
+        for entry in _entries(segment):
+            out.add(row_of(entry))
+    _compare(segment, part)
+    part.replace(parquet)
+    fsync_folder(parquet.parent)
+
+
+def _compare(segment: Path, parquet: Path) -> None:
+    pairs = itertools.zip_longest(_entries(segment), parquet_entries(parquet, segment.name.removesuffix(SEGMENT)))
+    for number, (told, held) in enumerate(pairs):
+        if told != held:
+            raise CompactionError(f"{parquet}: record {number} is not what {segment.name} says; the segment stays")
+
+
+def _entries(segment: Path) -> Iterator[Entry]:
+    """Intact records; the damage of a segment is in its index and was told when it was sealed."""
+    return read_segment(segment.parent, segment.name.removesuffix(SEGMENT), damage=[])

@@ -1,0 +1,298 @@
+"""Everything a journal knows without its texts: one numpy column per fact, over all replies, intents and faults.
+
+In: one or several folders of segments. Out: an Index; a run's state is looked up in it, vectorised. Sealed segments
+are read from their index files, the others from their frames. Loading never writes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stillhouse.store.compacted import scan_parquet
+from stillhouse.store.frames import Damage
+from stillhouse.store.rows import (
+    COUNTED,
+    LENGTH,
+    MAYBE_PAID,
+    REPLY,
+    ROW,
+    STOPPED,
+    Names,
+    SegmentRows,
+    raw_key,
+    read_index,
+    scan_segment,
+)
+from stillhouse.store.segments import INDEX, PARQUET, SEGMENT, as_folders, is_live, segment_names
+
+Array = NDArray[Any]
+_COLUMNS = [name for name in ROW.names or () if name != "flags"]
+_CODED = ("teacher", "label", "purpose")
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentInfo:
+    """One segment of an index: rows[start:stop] are its. live: a process was writing it when it was read."""
+
+    name: str
+    folder: Path
+    start: int
+    stop: int
+    live: bool
+    source: str
+
+    @property
+    def path(self) -> Path:
+        return self.folder / f"{self.name}{self.source}"
+
+
+@dataclass(slots=True)
+class Index:
+    """Columns over n records in the order they were written, segment by segment.
+
+    query, prompt, identity, key: S16 raw bytes (`rows.raw_key`). kind: rows.INTENT, REPLY, FAULT. finish: rows.NONE,
+    STOP, LENGTH, STOPPED, OTHER. cost_usd: dollars of a reply, the bound of an intent or fault; nan where unpriced.
+    teacher, purpose, label: codes into teachers, purposes, labels (label: finish reason as it came, or kind of fault).
+    segment: position in `segments`; frame and line: where the record stands in it.
+    """
+
+    query: Array
+    prompt: Array
+    identity: Array
+    key: Array
+    created: Array
+    cost_usd: Array
+    frame: Array
+    line: Array
+    prompt_tokens: Array
+    completion_tokens: Array
+    max_tokens: Array
+    attempt: Array
+    retry: Array
+    teacher: Array
+    label: Array
+    purpose: Array
+    kind: Array
+    finish: Array
+    counted: Array
+    maybe_paid: Array
+    segment: Array
+    teachers: tuple[str, ...] = ()
+    purposes: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    segments: tuple[SegmentInfo, ...] = ()
+    damage: tuple[Damage, ...] = ()
+    _by_key: tuple[Array, Array] | None = field(default=None, repr=False)  # distinct keys, sorted, and best rows
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def rows(
+        self,
+        *,
+        kind: int | None = REPLY,
+        identity: str | None = None,
+        teacher: str | None = None,
+        purpose: str | None = None,
+    ) -> Array:
+        """Row numbers, ascending, of what matches all that is given."""
+        keep = np.ones(len(self), dtype=bool) if kind is None else self.kind == kind
+        if identity is not None:
+            keep &= self.identity == raw_key(identity)
+        for wanted, names, column in ((teacher, self.teachers, self.teacher), (purpose, self.purposes, self.purpose)):
+            if wanted is not None:
+                keep &= column == names.index(wanted) if wanted in names else False
+        return np.flatnonzero(keep)
+
+    def replies(self, identity: str) -> Array:
+        """Rows of all replies of one identity, in the order they came."""
+        return self.rows(identity=identity)
+
+    def lookup(
+        self, identity: str, prompts: Array, *, attempts: int, limit: int | Sequence[int] | None = None
+    ) -> Array:
+        """State of one identity over prompt keys: int64 (len(prompts), attempts), the row of the valid reply or -1.
+
+        Column c is attempt c + 1. prompts: S16, ascending and distinct (`raw_keys`). limit: the max_tokens that would
+        be asked now, one or one per prompt; a reply truncated or stopped under a lower limit is then no answer. Of
+        several replies a finished one is taken before a stopped or truncated one, then the higher limit, the earlier.
+        """
+        out = np.full((len(prompts), attempts), -1, dtype=np.int64)
+        rows = self.replies(identity)
+        rows = rows[(self.attempt[rows] >= 1) & (self.attempt[rows] <= attempts)]
+        position = find_sorted(prompts, self.prompt[rows])
+        rows, position = rows[position >= 0], position[position >= 0]
+        cell = position * attempts + self.attempt[rows] - 1
+        rows, cell = self._best(rows, cell)
+        if limit is not None:
+            enough = self._valid(rows, np.broadcast_to(np.asarray(limit), (len(prompts),))[cell // attempts])
+            rows, cell = rows[enough], cell[enough]
+        out.reshape(-1)[cell] = rows
+        return out
+
+    def find(self, keys: Sequence[str] | Array, *, limit: int | None = None) -> Array:
+        """The row of the valid reply of each key, or -1: int64 (len(keys),). Keys as texts or as S16."""
+        wanted = keys if isinstance(keys, np.ndarray) and keys.dtype.kind == "S" else raw_keys(keys)
+        if self._by_key is None:
+            rows = self.rows()
+            high, low = halves(self.key[rows])
+            order = np.lexsort((low, high))
+            new = np.ones(len(order), dtype=bool)
+            new[1:] = (np.diff(high[order]) != 0) | (np.diff(low[order]) != 0)
+            rows, _ = self._best(rows[order], np.cumsum(new))
+            self._by_key = (self.key[rows], rows)
+        held, best = self._by_key
+        position = find_sorted(held, wanted)
+        if not len(best):
+            return position
+        found = position >= 0
+        if limit is not None:
+            found &= self._valid(best[position], np.full(len(position), limit))
+        return np.where(found, best[position], -1)
+
+    def _valid(self, rows: Array, limits: Array) -> Array:
+        """Which replies answer a request with these limits."""
+        valid: Array = ~self.unfinished(rows) | (self.max_tokens[rows] >= limits)
+        return valid
+
+    def unfinished(self, rows: Array) -> Array:
+        """Which of the rows were truncated by their limit or stopped by us."""
+        unfinished: Array = (self.finish[rows] == LENGTH) | (self.finish[rows] == STOPPED)
+        return unfinished
+
+    def _best(self, rows: Array, cell: Array) -> tuple[Array, Array]:
+        """The best reply of each cell: a finished one, else that of the highest limit; of equals the earliest.
+
+        No reply of a cell answers for a limit for which the best one does not.
+        """
+        if not len(rows):
+            return rows, cell
+        unfinished = self.unfinished(rows)
+        order = np.lexsort((rows, -self.max_tokens[rows].astype(np.int64) * unfinished, unfinished, cell))
+        ordered = cell[order]
+        first = np.ones(len(order), dtype=bool)
+        first[1:] = ordered[1:] != ordered[:-1]
+        return rows[order][first], ordered[first]
+
+    def key_text(self, row: int) -> str:
+        """The key of a row as hex digits."""
+        return hex_key(self.key[row])
+
+
+def hex_key(value: bytes) -> str:
+    """Hex digits of an S16 value; numpy drops its closing zero bytes, which are put back here."""
+    return bytes(value).ljust(16, b"\0").hex()
+
+
+def raw_keys(keys: Sequence[str] | Array) -> Array:
+    """Keys as texts -> S16 raw bytes, in the given order."""
+    return np.frombuffer(b"".join(map(raw_key, keys)), dtype="S16")
+
+
+def find_sorted(held: Array, wanted: Array) -> Array:
+    """Position in `held` (S16, ascending, distinct) of each wanted key, or -1: int64."""
+    if not len(held) or not len(wanted):
+        return np.full(len(wanted), -1, dtype=np.int64)
+    if len(wanted) > 1000:  # 8 bytes at a time are compared several times as fast as 16
+        high, low = halves(held)
+        high_wanted, low_wanted = halves(wanted)
+        if not (high[1:] == high[:-1]).any():
+            position = np.minimum(np.searchsorted(high, high_wanted), len(high) - 1)
+            return np.where((high[position] == high_wanted) & (low[position] == low_wanted), position, -1)
+    position = np.minimum(np.searchsorted(held, wanted), len(held) - 1)
+    return np.where(held[position] == wanted, position, -1)
+
+
+def halves(keys: Array) -> tuple[Array, Array]:
+    pairs = np.ascontiguousarray(keys).view(">u8").reshape(-1, 2).astype("u8")
+    return pairs[:, 0], pairs[:, 1]
+
+
+def load_index(folders: Path | Sequence[Path]) -> Index:
+    """Index of all segments of the folders, each segment once, ordered by the time it was begun."""
+    found: dict[str, Path] = {}
+    for folder in as_folders(folders):
+        for name in segment_names(folder):
+            found.setdefault(name, folder)
+    room = sum(_rows_expected(folder / name) for name, folder in found.items())
+    columns = _Columns(room)
+    for name in sorted(found):
+        rows, live = load_segment(found[name], name)
+        columns.add(name, found[name], rows, live)
+    return columns.index()
+
+
+def load_segment(folder: Path, name: str) -> tuple[SegmentRows, bool]:
+    """Rows of one segment, from its index file where that holds good, and whether the segment is being written."""
+    path, parquet = folder / f"{name}{SEGMENT}", folder / f"{name}{PARQUET}"
+    for _ in range(3):  # a segment may be sealed, or compacted and removed, while we look
+        rows = read_index(path)
+        if rows is not None and rows.source == PARQUET and parquet.exists():
+            return rows, False
+        try:
+            live = is_live(path)
+            if rows is not None and rows.end == path.stat().st_size:
+                return rows, False
+            rows = scan_segment(path)
+        except FileNotFoundError:
+            continue
+        if live:  # its tail is being written
+            rows.damage = [d for d in rows.damage if d.reason != "torn tail"]
+        return rows, live
+    if parquet.exists():
+        return scan_parquet(parquet), False
+    # without an index it was empty, and removed when its writer closed
+    lost = [] if rows is None else [Damage(path.name, 0, 0, "the segment is gone")]
+    return SegmentRows(damage=lost), False
+
+
+def _rows_expected(stem: Path) -> int:
+    try:
+        return stem.with_name(stem.name + INDEX).stat().st_size // ROW.itemsize
+    except FileNotFoundError:
+        return 1024
+
+
+class _Columns:
+    """Columns that are filled segment by segment, so that memory holds them once."""
+
+    def __init__(self, room: int) -> None:
+        self._size = 0
+        self._held = {name: np.empty(room, dtype=ROW[name]) for name in _COLUMNS}
+        self._held |= {"counted": np.empty(room, bool), "maybe_paid": np.empty(room, bool)}
+        self._held["segment"] = np.empty(room, dtype="<u4")
+        self._names = {name: Names(1 << (8 * ROW[name].itemsize)) for name in _CODED}
+        self._segments: list[SegmentInfo] = []
+        self._damage: list[Damage] = []
+
+    def add(self, name: str, folder: Path, rows: SegmentRows, live: bool) -> None:
+        array = np.frombuffer(rows.packed, dtype=ROW)
+        start, stop = self._size, self._size + len(array)
+        if stop > len(self._held["kind"]):
+            room = max(stop, len(self._held["kind"]) * 5 // 4)
+            self._held = {n: np.resize(column[:start], room) for n, column in self._held.items()}
+        held = self._held
+        for column in _COLUMNS:
+            held[column][start:stop] = array[column]
+        packer = rows.packer
+        own_names = (("teacher", packer.teachers), ("label", packer.labels), ("purpose", packer.purposes))
+        for column, own in own_names:
+            codes = np.array([self._names[column].code(name) for name in own], dtype=ROW[column])
+            held[column][start:stop] = codes[array[column]] if len(codes) else 0
+        held["counted"][start:stop] = (array["flags"] & COUNTED) != 0
+        held["maybe_paid"][start:stop] = (array["flags"] & MAYBE_PAID) != 0
+        held["segment"][start:stop] = len(self._segments)
+        self._segments.append(SegmentInfo(name, folder, start, stop, live, rows.source))
+        self._damage += rows.damage
+        self._size = stop
+
+    def index(self) -> Index:
+        columns: dict[str, Any] = {name: column[: self._size] for name, column in self._held.items()}
+        columns |= {f"{name}s": tuple(held) for name, held in self._names.items()}
+        return Index(**columns, segments=tuple(self._segments), damage=tuple(self._damage))

@@ -1,0 +1,70 @@
+"""The verdicts that count for a run, one a reply, as numpy columns.
+
+In: the table of all verdicts, the versions that the recipe froze, those of today. Out: for each reply the verdict of
+the frozen version, else today's; verdicts of other versions stand beside and decide nothing until they are adopted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """Columns over n verdicts. key: of the reply; reference, identity, prompt, key: S16; score: nan without one."""
+
+    key: Array
+    prompt: Array
+    identity: Array
+    reference: Array
+    attempt: Array
+    verifier: Array
+    outcome: Array
+    rule: Array
+    score: Array
+
+    def __len__(self) -> int:
+        return len(self.key)
+
+
+def verdicts_by_reply(table: pa.Table, frozen: Mapping[str, str], today: Mapping[str, str]) -> Known:
+    """One row a reply and reference. Transient unknowns are left out: they will be judged again."""
+    table = table.filter(pc.invert(table["transient"]))
+    verifier, version = _words(table["verifier"]), _words(table["version"])
+    rank = np.full(len(table), 2, np.int8)
+    for name in np.unique(verifier):
+        mine = verifier == name
+        rank[mine & (version == today.get(str(name), ""))] = 1
+        rank[mine & (version == frozen.get(str(name), today.get(str(name), "")))] = 0
+        if name == "structure":
+            rank[mine] = 1  # by form alone: what it says holds until a verifier has judged a finished reply
+    key = _raw(table["response"])
+    rows = np.flatnonzero(rank < 2)
+    order = np.lexsort((-rows, rank[rows], key[rows]))  # frozen before today's, of each the latest
+    rows = rows[order]
+    held = key[rows]
+    rows = rows[np.concatenate([[True], held[1:] != held[:-1]])] if len(rows) else rows
+    return Known(
+        key=key[rows], prompt=_raw(table["prompt"])[rows], identity=_raw(table["identity"])[rows],
+        reference=_raw(table["reference"])[rows], attempt=table["attempt"].to_numpy()[rows].astype(np.int64),
+        verifier=verifier[rows], outcome=_words(table["outcome"])[rows], rule=_words(table["rule"])[rows],
+        score=table["score"].to_numpy()[rows].astype(np.float64),
+    )  # fmt: skip
+
+
+def _words(column: pa.ChunkedArray) -> Array:
+    return np.array(column.to_pylist(), dtype=object) if len(column) else np.empty(0, object)
+
+
+def _raw(column: pa.ChunkedArray) -> Array:
+    """Hex keys as S16."""
+    return np.frombuffer(bytes.fromhex("".join(column.to_pylist())), dtype="S16")

@@ -1,0 +1,79 @@
+"""The kept queries of a run: keys in memory, texts on disk.
+
+In: `1-queries/kept*.parquet`. Out: sorted keys as raw bytes, what the loop's state arrays run over, and the
+queries of chosen positions in order, a row group at a time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from stillhouse.records import Query
+from stillhouse.store.tables import row_to_query
+
+Keys = NDArray[Any]  # dtype S16: 128-bit content keys as raw bytes
+
+
+def raw_keys(keys: Sequence[str]) -> Keys:
+    """Hex keys as an S16 array; sorts as the hex does."""
+    return (
+        np.frombuffer(b"".join(bytes.fromhex(k) for k in keys), dtype="V16").view("S16") if keys else np.empty(0, "S16")
+    )
+
+
+class QueryTable:
+    """Positions are rows in file order, file by file."""
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        self.files = [pq.ParquetFile(f) for f in files]
+        self._groups = [(f, g) for f in self.files for g in range(f.num_row_groups)]
+        sizes = [f.metadata.row_group(g).num_rows for f, g in self._groups]
+        self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        self.categories: list[str] = []
+        prompts: list[str] = []
+        references: list[str] = []
+        keys: list[str] = []
+        for query in self.read():
+            keys.append(query.key)
+            prompts.append(query.prompt_key)
+            references.append(query.reference)
+            self.categories.append(query.category)
+        self.keys, self.prompts, self.references = raw_keys(keys), raw_keys(prompts), raw_keys(references)
+        self._order = np.argsort(self.prompts, kind="stable")
+        self._sorted = self.prompts[self._order]
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def positions(self, prompts: Keys) -> NDArray[Any]:
+        """Position of each prompt key (S16), -1 where the run has no such query."""
+        if not len(self):
+            return np.full(len(prompts), -1, np.int64)
+        at = np.minimum(np.searchsorted(self._sorted, prompts), len(self) - 1)
+        return np.where(self._sorted[at] == prompts, self._order[at], -1)
+
+    def read(self, wanted: NDArray[Any] | None = None) -> Iterator[Query]:
+        """The queries at the given sorted positions (all without), a row group at a time."""
+        for query, _ in self.read_at(wanted):
+            yield query
+
+    def read_at(self, wanted: NDArray[Any] | None = None) -> Iterator[tuple[Query, int]]:
+        """The same with each query's position."""
+        for (file, group), start, end in zip(self._groups, self._starts[:-1], self._starts[1:], strict=True):
+            rows = None
+            if wanted is not None:
+                low, high = np.searchsorted(wanted, [start, end])
+                if low == high:
+                    continue
+                rows = wanted[low:high] - start
+            table = file.read_row_group(group)
+            table = table if rows is None else table.take(rows)
+            places = range(int(end - start)) if rows is None else rows.tolist()
+            for row, place in zip(table.to_pylist(), places, strict=True):
+                yield row_to_query(row), int(start) + place

@@ -1,0 +1,221 @@
+"""The verdict log: what verifiers said, appended as it comes, loaded as one table.
+
+In: VerdictRows. Out: segments of frames (frames.py) in a folder, compacted to parquet when the log closes. No fsync
+but at the close: a verdict that a power cut takes is made again from the journal. Of several verdicts with one key
+(response, verifier, version, reference) the last one stands: an unknown that could be settled later is replaced.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from stillhouse.records import Outcome, Query, Response, Verdict, canonical_json
+from stillhouse.store.entries import from_json, to_json
+from stillhouse.store.frames import Damage, FrameEncoder, scan
+from stillhouse.store.segments import as_folders, claimed, create_locked, is_live, new_segment_name, remove_abandoned
+from stillhouse.store.tables import VERDICTS, TableWriter, conform, read_table, to_table
+
+log = logging.getLogger("stillhouse.store")
+LOG, PARQUET = ".verdicts", ".verdicts.parquet"
+_FRAME_ROWS, _FRAME_SECONDS = 1024, 2.0
+_KEY = ("response", "verifier", "version", "reference")
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRow:
+    """A Verdict with its key; see tables.VERDICTS."""
+
+    query: str
+    prompt: str
+    teacher: str
+    identity: str
+    attempt: int
+    response: str
+    verifier: str
+    version: str
+    reference: str
+    outcome: Outcome
+    score: float | None
+    rule: str
+    reason: str = ""
+    passed: int | None = None
+    total: int | None = None
+    transient: bool = False
+    detail: str | None = None
+    judge: str | None = None
+    created: float = 0.0
+
+    @staticmethod
+    def of(
+        query: Query, response: Response, verdict: Verdict, *, verifier: str, version: str, judge: str | None = None
+    ) -> VerdictRow:
+        """The row of a verdict that was given now. judge: key of the judge's reply, where one was asked."""
+        return VerdictRow(
+            query=query.key, prompt=response.prompt, teacher=response.teacher, identity=response.identity,
+            attempt=response.attempt, response=response.key, verifier=verifier, version=version,
+            reference=query.reference, outcome=verdict.outcome, score=verdict.score, rule=verdict.rule,
+            reason=verdict.reason, passed=verdict.passed, total=verdict.total, transient=verdict.transient,
+            detail=None if verdict.detail is None else canonical_json(verdict.detail), judge=judge,
+            created=time.time(),
+        )  # fmt: skip
+
+    @property
+    def verdict(self) -> Verdict:
+        """The Verdict in it."""
+        detail = None if self.detail is None else json.loads(self.detail)
+        return Verdict(
+            self.outcome, self.score, self.rule, self.reason, self.passed, self.total, self.transient, detail
+        )
+
+
+_FIELDS = tuple(f.name for f in fields(VerdictRow))
+
+
+class VerdictLog:
+    """Appends to a set of verdicts. Thread-safe; `with VerdictLog(run.verdicts) as log: log.append(row)`.
+
+    Rows reach the kernel every 1,024 rows or 2 s of appending, and at `flush`; closing compacts the log to parquet.
+    """
+
+    def __init__(self, folder: Path, *, name: str = "log") -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+        compact_verdicts(folder)  # what a killed process left
+        self._path = folder / f"{new_segment_name(name)}{LOG}"
+        self._file = os.fdopen(create_locked(self._path), "wb", buffering=0)
+        self._encoder = FrameEncoder(os.urandom(8))
+        self._lines: list[bytes] = []
+        self._flushed = time.monotonic()
+        self._lock = threading.Lock()
+        self._open = True
+
+    def append(self, row: VerdictRow) -> None:
+        """Append one verdict. Raises OSError when the log cannot be written, ValueError after close."""
+        line = to_json(row)
+        with self._lock:
+            if not self._open:
+                raise ValueError(f"the verdict log of {self.folder} is closed")
+            self._lines.append(line)
+            if len(self._lines) >= _FRAME_ROWS or time.monotonic() - self._flushed > _FRAME_SECONDS:
+                self._flush()
+
+    def flush(self) -> None:
+        """Hand what was appended to the kernel, so that readers see it."""
+        with self._lock:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._lines:
+            frame = memoryview(self._encoder.encode(self._lines))
+            while frame:
+                frame = frame[self._file.write(frame) :]
+            self._lines.clear()
+        self._flushed = time.monotonic()
+
+    def close(self) -> None:
+        """Write what is left and compact the log to parquet. May be called twice."""
+        with self._lock:
+            if not self._open:
+                return
+            self._open = False
+            self._flush()
+            os.fsync(self._file.fileno())
+            self._file.close()
+        compact_verdicts(self.folder)
+
+    def __enter__(self) -> VerdictLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def compact_verdicts(folder: Path) -> list[Path]:
+    """Turn every log of a folder that nobody writes into parquet; returns the files made. Damage is logged."""
+    made = []
+    remove_abandoned(folder)
+    for path in sorted(folder.glob(f"*{LOG}")):
+        with claimed(path) as ours:
+            if not ours:
+                continue
+            parquet = path.with_suffix(PARQUET)
+            damage: list[Damage] = []
+            with TableWriter(parquet, VERDICTS) as out:
+                for row in _log_rows(path, damage):
+                    out.add(row)
+            for one in damage:
+                log.warning("verdicts left out, they will be made again: %s", one)
+            if not out.count:
+                parquet.unlink()
+            path.unlink()
+            made += [parquet] if out.count else []
+    return made
+
+
+def _log_rows(path: Path, damage: list[Damage]) -> Iterator[dict[str, Any]]:
+    for frame in scan(path, damage):
+        try:
+            rows = [from_json(line) for line in frame.lines()]
+        except ValueError as error:
+            damage.append(Damage(path.name, frame.offset, frame.end - frame.offset, str(error)))
+            continue
+        for row in rows:
+            yield {name: row[name] for name in _FIELDS if name in row}
+
+
+def load_verdicts(
+    folders: Path | Sequence[Path], *, damage: list[Damage] | None = None, every: bool = False
+) -> pa.Table:
+    """All verdicts of one set (or of several folders) as a table of VERDICTS; of each key the last one.
+
+    Reads logs that are being written as far as they are flushed. every: keep those that were replaced, too.
+    damage: what could not be read is appended here, or logged without it.
+    """
+    tables: dict[str, pa.Table] = {}
+    told: list[Damage] = []
+    for folder in as_folders(folders):
+        for path in sorted(folder.glob(f"*{LOG}")):
+            try:
+                live, found = is_live(path), list[Damage]()
+                tables[path.name.removesuffix(LOG)] = to_table(_log_rows(path, found), VERDICTS)
+            except FileNotFoundError:  # compacted while we looked: its parquet is read below
+                continue
+            told += [d for d in found if not (live and d.reason == "torn tail")]
+        for path in sorted(folder.glob(f"*{PARQUET}")):
+            if path.name.removesuffix(PARQUET) not in tables:
+                tables[path.name.removesuffix(PARQUET)] = conform(read_table(path), VERDICTS)
+    if damage is not None:
+        damage += told
+    for one in told if damage is None else ():
+        log.warning("verdicts left out, they will be made again: %s", one)
+    if not tables:
+        return VERDICTS.empty_table()
+    table = pa.concat_tables([tables[name] for name in sorted(tables)])
+    return table if every else _last(table)
+
+
+def _last(table: pa.Table) -> pa.Table:
+    keyed = table.select(list(_KEY)).append_column("row", pa.array(np.arange(table.num_rows)))
+    last = keyed.group_by(list(_KEY), use_threads=False).aggregate([("row", "max")])["row_max"]
+    return table.take(pa.array(np.sort(last.to_numpy())))
+
+
+def verdict_rows(table: pa.Table) -> Iterator[VerdictRow]:
+    """Rows of a table of VERDICTS as records."""
+    for batch in table.to_batches(max_chunksize=1024):
+        for row in batch.to_pylist():
+            yield VerdictRow(**{name: row[name] for name in _FIELDS})

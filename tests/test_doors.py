@@ -1,0 +1,88 @@
+"""Who may import whom: read from the imports themselves, so that the house stays the house."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).resolve().parents[1] / "src" / "stillhouse"
+SHELVES = {"sources", "teachers", "verifiers", "filters", "students", "benchmarks"}
+STAGE_MAY = {"records", "loop", "session", "store", "engines", "workers", "stats"}
+
+
+# room -> what it may import of ours, beside itself
+MAY: dict[str, set[str]] = {
+    "records": set(),
+    "stats": set(),
+    "sandbox": set(),
+    "transport": {"records"},
+    "workers": {"records"},
+    "engines": {"records"},
+    "store": {"records"},
+    "loop": {
+        "records",
+        "store",
+        "transport",
+        "workers",
+    },  # transport: the limits of an endpoint  # transport: the limits of an endpoint
+    **{shelf: {"records", "transport", "sandbox", "store", "stats"} for shelf in SHELVES},
+    "stages": STAGE_MAY,
+    "settings": {"records"},
+    "mistakes": {"records", "settings"},
+    "recipe": {"records", "settings", "mistakes"} | SHELVES,
+    "session": {"records", "loop", "store", "workers"},
+    "progress": {"session"},
+    "pipeline": {"records", "recipe", "settings", "progress", "stages", "store", "engines"},
+    "verbs": STAGE_MAY | {"recipe", "settings", "pipeline", "stages"},
+    "testing": {"records", "transport"},
+    "cli": {"records", "recipe", "settings", "pipeline", "verbs", "store"},
+    "__init__": set(),
+    "__main__": {"cli"},
+}
+
+
+def room_of(path: Path) -> str:
+    parts = path.relative_to(SRC).parts
+    return parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+        if isinstance(node, ast.ImportFrom) and node.level:
+            raise AssertionError(f"{path}: a relative import; the house writes whole names")
+        if isinstance(node, ast.ImportFrom) and node.module == "stillhouse":
+            names = [f"stillhouse.{alias.name}" for alias in node.names]
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        found |= {name.split(".")[1] for name in names if name.startswith("stillhouse.")}
+    return found - {"__version__"}
+
+
+FILES = sorted(SRC.rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(SRC)))
+def test_a_room_imports_only_what_its_door_admits(path: Path) -> None:
+    room = room_of(path)
+    assert room in MAY, f"{path} stands in no room of the house"
+    assert imports(path) - {room} <= MAY[room]
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if room_of(p) == "stages"], ids=lambda p: p.name)
+def test_a_stage_imports_no_other_stage(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("stillhouse.stages."):
+            other = (node.module or "").split(".")[2]
+            assert other.split("_")[0] == path.stem.split("_")[0], f"{path.name} imports the stage {other}"
+
+
+def test_packages_are_one_deep() -> None:
+    deep = [p for p in FILES if len(p.relative_to(SRC).parts) > 2]
+    assert not deep
+
+
+@pytest.mark.parametrize("name", ["utils", "common", "base", "core", "manager", "helpers", "misc"])
+def test_no_file_is_named_for_nothing(name: str) -> None:
+    assert not [p for p in FILES if p.stem == name or p.parent.name == name]

@@ -1,0 +1,130 @@
+"""Claims about recipes: every mistake is told at once on its line; names become parts; the frozen text says all."""
+
+from pathlib import Path
+
+import pytest
+
+from stillhouse.recipe import frozen, parse_recipe, parts, refuse_unverifiable
+from stillhouse.records import UserMistake
+
+# ruff: noqa: E501  a recipe as people write it
+GOOD = """\
+name: pilot
+queries:
+  - {path: queries.jsonl, category: math}
+teachers:
+  - {name: am, profile: am-thinking-v1, base_url: "http://127.0.0.1:8000/v1", model: A, price: {input: 0.3, output: 1.2}}
+  - {name: qwen, profile: qwen3-235b-a22b, base_url: "http://127.0.0.1:8001/v1", model: Q, price: {per_hour: 18.0}}
+distill: {attempts: 8, budget_usd: 50}
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "queries.jsonl").write_text('{"query": "1 + 1?", "ground_truth": "2"}\n', encoding="utf-8")
+    return tmp_path
+
+
+def told(text: str, folder: Path) -> list[str]:
+    with pytest.raises(UserMistake) as caught:
+        parse_recipe(text, "r.yaml", folder)
+    return list(caught.value.problems)
+
+
+def test_the_smallest_recipe_gets_every_default(folder: Path) -> None:
+    made = parse_recipe(GOOD, "r.yaml", folder)
+    assert made.distill.attempts == 8
+    assert made.distill.truncated_attempts == 2
+    found = parts(made, folder)
+    am, qwen = found.teachers
+    assert am.max_tokens == 32_768, "the smaller of the profile's and the student's limit"
+    assert am.thinking == "required"
+    assert (am.perplexity, qwen.perplexity) == (5.0, 20.0)
+    assert qwen.price is not None
+    assert qwen.price.per_hour == 18.0
+
+
+def test_a_limit_that_is_set_is_taken(folder: Path) -> None:
+    text = GOOD.replace("model: A,", "model: A, max_tokens: 40000,")
+    assert parts(parse_recipe(text, "r.yaml", folder), folder).teachers[0].max_tokens == 40_000
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "words"),
+    [
+        (("attempts: 8", "atempts: 8"), 7, "did you mean attempts?"),
+        (("category: math", "category: maths"), 3, "did you mean math?"),
+        (("attempts: 8", "attempts: eight"), 7, "should be a valid integer, not 'eight'"),
+        (("attempts: 8", "attempts: 0"), 7, "greater than or equal to 1"),
+        (("queries.jsonl", "querys.jsonl"), 3, "there is no such file or folder: querys.jsonl"),
+        (("name: am,", 'name: "../am",'), 5, "a name becomes a folder"),
+        (("name: qwen", "name: am"), 6, "has this name too"),
+        (("am-thinking-v1", "am-thinking-v2"), 5, "did you mean am-thinking-v1?"),
+        (("base_url: \"http://127.0.0.1:8000/v1\", ", ""), 5, "base_url is missing"),
+        (("http://127.0.0.1:8000/v1", "127.0.0.1:8000"), 5, "not an http:// or https:// address"),
+        (("http://127.0.0.1:8000/v1", "http://me:secret@h/v1"), 5, "api_key_env"),
+        ((", price: {input: 0.3, output: 1.2}", ""), 7, "a budget needs prices, and am has none"),
+        (("{per_hour: 18.0}", "{per_hour: 18.0, input: 1}"), 6, "either input and output"),
+        (("{per_hour: 18.0}", "{input: 1}"), 6, "either input and output"),
+        (("distill:", "distil:"), 7, "did you mean distill?"),
+        (("name: pilot", "name: pilot\nname: again"), 2, "stands twice"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told_on_its_line(change: tuple[str, str], line: int, words: str, folder: Path) -> None:
+    problems = told(GOOD.replace(*change), folder)
+    assert any(p.startswith(f"r.yaml:{line}:") and words in p for p in problems), problems
+
+
+def test_all_mistakes_are_told_at_once(folder: Path) -> None:
+    text = GOOD.replace("attempts: 8", "atempts: 8").replace("category: math", "category: maths")
+    text = text.replace("am-thinking-v1", "am-thinking-v2").replace("queries.jsonl", "querys.jsonl")
+    problems = told(text, folder)
+    for words in ("atempts", "maths", "am-thinking-v2"):
+        assert any(words in p for p in problems), (words, problems)
+
+
+def test_the_caret_stands_under_the_mistake(folder: Path) -> None:
+    where, shown, caret = told(GOOD.replace("attempts: 8", "atempts: 8"), folder)[0].splitlines()[:3]
+    column = int(where.split(":")[2])
+    assert caret.index("^") == 4 + column - 1
+    assert shown[caret.index("^") :].startswith("atempts")
+
+
+@pytest.mark.parametrize("text", ["", "just words", "- a\n- list", "name: [", "a: &x [*x]", "\t- tab", "{" * 400])
+def test_what_is_no_recipe_is_a_mistake_and_no_traceback(text: str, folder: Path) -> None:
+    assert told(text, folder)
+
+
+def test_numbers_are_those_of_yaml_1_2(folder: Path) -> None:
+    made = parse_recipe(GOOD + "train: {learning_rate: 8e-5}\n", "r.yaml", folder)
+    assert made.train.learning_rate == pytest.approx(8e-5)
+
+
+def test_the_frozen_recipe_reads_back_as_the_same_run(folder: Path, tmp_path: Path) -> None:
+    made = parse_recipe(GOOD, "r.yaml", folder)
+    text = frozen(made, folder)
+    again = parse_recipe(text, "recipe.yaml", tmp_path / "elsewhere")
+    assert frozen(again, tmp_path / "elsewhere") == text
+    assert str(folder / "queries.jsonl") in text
+
+
+def test_a_frozen_recipe_asks_for_the_same_replies(folder: Path, tmp_path: Path) -> None:
+    made = parse_recipe(GOOD, "r.yaml", folder)
+    again = parse_recipe(frozen(made, folder), "recipe.yaml", tmp_path / "elsewhere")
+    for first, second in zip(parts(made, folder).teachers, parts(again, tmp_path).teachers, strict=True):
+        assert first == second
+        assert first.part.build().identity("math") == second.part.build().identity("math")
+
+
+def test_a_category_that_cannot_be_verified_is_refused_with_the_ways_out(folder: Path) -> None:
+    (folder / "chat.jsonl").write_text('{"query": "Hello there, friend"}\n', encoding="utf-8")
+    text = GOOD.replace("teachers:", "  - {path: chat.jsonl, category: other}\nteachers:")
+    with pytest.raises(UserMistake, match="structure"):
+        refuse_unverifiable(parse_recipe(text, "r.yaml", folder))
+    refuse_unverifiable(parse_recipe(text + "verify: {other: structure}\n", "r.yaml", folder))
+
+
+@pytest.mark.parametrize("name", ["quickstart", "champ"])
+def test_the_recipes_that_ship_are_valid(name: str) -> None:
+    path = Path(__file__).resolve().parents[1] / "recipes" / f"{name}.yaml"
+    assert parts(parse_recipe(path.read_text(encoding="utf-8"), str(path), path.parent), path.parent).teachers
