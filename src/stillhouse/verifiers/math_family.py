@@ -14,6 +14,7 @@ from stillhouse.verifiers.math_tree import Node, symbols
 
 INNER, OUTER = 4, 30
 MAX_MEMBERS = 40
+_PARAMETERS = frozenset("kmnlj")  # letters that may be a parameter without being told
 _SCALE = 10**20
 # One member: its expressions, and what else two members must share (open or closed ends).
 Member = tuple[tuple[Node, ...], str]
@@ -49,6 +50,8 @@ def _members(shape: Shape) -> tuple[str, list[Member]] | None:
     names = frozenset().union(*(symbols(node) for nodes, _ in members for node in nodes))
     if len(members) > MAX_MEMBERS or len(names) > 1 or (parameter and not names <= {parameter}):
         return None
+    if not parameter and not names <= _PARAMETERS:
+        return None  # 2r is a length, not all even numbers
     return parameter or next(iter(names), "k"), members
 
 

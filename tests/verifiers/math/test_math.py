@@ -41,6 +41,7 @@ def verdict(reference: str | None, answer: str, **settings: object) -> Verdict:
         ("x+1", r"\boxed{1+x}", "pass", "math_value"),
         (r"\int_0^1 x\,dx", r"\boxed{\frac12}", "pass", "math_verify"),
         (r"The final answer is $\boxed{7}$.", r"\boxed{7}", "pass", "math_exact"),
+        ("Half of 36 is 18.\n#### 18", r"\boxed{18}", "pass", "math_exact"),
         (None, r"\boxed{5}", "unknown", "no_reference"),
         ("  ", r"\boxed{5}", "unknown", "no_reference"),
         ("See the proof above, which uses induction on n and the lemma.", r"\boxed{5}", "unknown", "reference"),

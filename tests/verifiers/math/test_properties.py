@@ -6,9 +6,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from stillhouse.verifiers import math_backend
-from stillhouse.verifiers.math import decide
 from stillhouse.verifiers.math_clean import clean
 from stillhouse.verifiers.math_compare import compare
+from stillhouse.verifiers.math_decide import decide
 from stillhouse.verifiers.math_number import GuardError
 from stillhouse.verifiers.math_read import read
 
