@@ -91,7 +91,7 @@ def _costs(random: np.random.Generator, n: int, sigma: float, experiments: int) 
         singles, gaps, shares = [], [], []
         for seed in range(experiments):
             a, b = (_cost(random, n, sigma, p, base) for base in (1.2, 1.0))
-            singles.append(ratios.ratio_interval(*b, seed=seed))
+            singles.append(means.ratio_interval(*b, seed=seed))
             found = ratios.compare_ratios(a, b, seed=seed)
             gaps.append(found.limits if found else None)
             shares.append(found.ratio_limits if found else None)

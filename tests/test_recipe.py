@@ -7,12 +7,13 @@ import pytest
 from stillhouse.recipe import frozen, parse_recipe, parts, refuse_unverifiable
 from stillhouse.records import UserMistake
 
+# ruff: noqa: E501  a recipe as people write it
 GOOD = """\
 name: pilot
 queries:
   - {path: queries.jsonl, category: math}
 teachers:
-  - {name: am, profile: am-thinking-v1, base_url: "http://127.0.0.1:8000/v1", model: AM, price: {input: 0.3, output: 1.2}}
+  - {name: am, profile: am-thinking-v1, base_url: "http://127.0.0.1:8000/v1", model: A, price: {input: 0.3, output: 1.2}}
   - {name: qwen, profile: qwen3-235b-a22b, base_url: "http://127.0.0.1:8001/v1", model: Q, price: {per_hour: 18.0}}
 distill: {attempts: 8, budget_usd: 50}
 """
@@ -44,7 +45,7 @@ def test_the_smallest_recipe_gets_every_default(folder: Path) -> None:
 
 
 def test_a_limit_that_is_set_is_taken(folder: Path) -> None:
-    text = GOOD.replace("model: AM,", "model: AM, max_tokens: 40000,")
+    text = GOOD.replace("model: A,", "model: A, max_tokens: 40000,")
     assert parts(parse_recipe(text, "r.yaml", folder), folder).teachers[0].max_tokens == 40_000
 
 
@@ -105,6 +106,14 @@ def test_the_frozen_recipe_reads_back_as_the_same_run(folder: Path, tmp_path: Pa
     again = parse_recipe(text, "recipe.yaml", tmp_path / "elsewhere")
     assert frozen(again, tmp_path / "elsewhere") == text
     assert str(folder / "queries.jsonl") in text
+
+
+def test_a_frozen_recipe_asks_for_the_same_replies(folder: Path, tmp_path: Path) -> None:
+    made = parse_recipe(GOOD, "r.yaml", folder)
+    again = parse_recipe(frozen(made, folder), "recipe.yaml", tmp_path / "elsewhere")
+    for first, second in zip(parts(made, folder).teachers, parts(again, tmp_path).teachers, strict=True):
+        assert first == second
+        assert first.part.build().identity("math") == second.part.build().identity("math")
 
 
 def test_a_category_that_cannot_be_verified_is_refused_with_the_ways_out(folder: Path) -> None:

@@ -211,6 +211,15 @@ def audit(
 
 
 @app.command()
+def sources(as_json: Json = False) -> None:
+    """The published corpora that have a ready mapping."""
+    from stillhouse.verbs.sources import sources as listed
+
+    value, lines = listed()
+    _tell(value, as_json, lines)
+
+
+@app.command()
 def doctor(as_json: Json = False) -> None:
     """What this machine has, what it lacks, and the command that would change it."""
     from stillhouse.verbs.doctor import doctor as look

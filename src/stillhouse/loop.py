@@ -338,7 +338,7 @@ class Loop:
                 return outcome
             if outcome.kind == "not_recorded":
                 raise NotRecorded
-            if outcome.kind in ("auth", "not_found"):
+            if outcome.kind in ("auth", "not_found", "quota"):
                 seat.dead = seat.dead or str(outcome)
                 raise GaveUp(str(outcome))
             if not outcome.retryable:
@@ -515,6 +515,8 @@ def seat_for(spec: TeacherSpec, teacher: Teacher, pairs: Pairs) -> Seat:
         spec.endpoints, max_in_flight=spec.max_in_flight, requests_per_minute=spec.requests_per_minute,
         tokens_per_minute=spec.tokens_per_minute, patience=spec.patience,
     )  # fmt: skip
+    if hasattr(teacher, "hear"):
+        teacher.hear = limits.hear  # rate-limit headers of good replies
     price = spec.price
     meter = HourMeter(price.per_hour * len(spec.endpoints)) if price and price.per_hour is not None else None
     return Seat(spec, teacher, limits, pairs, meter)

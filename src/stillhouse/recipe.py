@@ -228,8 +228,9 @@ BENCHMARKS = {"aime2024": "aime", "aime2025": "aime", "math500": "math500", "liv
 
 
 def _path(path: str, folder: Path) -> str:
-    """A path of the recipe as it is opened: beside the recipe, else in the current folder."""
-    return str((folder if _files(path, folder) and _files(path, folder)[0].is_relative_to(folder) else Path()) / path)
+    """A path of the recipe as it is opened, absolute: beside the recipe, else in the current folder."""
+    beside = _files(path, folder) and _files(path, folder)[0].is_relative_to(folder)
+    return str(((folder if beside else Path()) / path).absolute())
 
 
 def _source(entry: QueriesSettings, folder: Path) -> Part:
@@ -409,7 +410,8 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
         keep = {"name": entry.name, "model": entry.model} | ({"setting": entry.setting} if entry.setting else {})
         part = Part("stillhouse.teachers.champ:champ", keep | entry.settings)
     else:
-        part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": entry.profile, "max_tokens": limit})
+        settings |= {"profile": entry.profile, "max_tokens": limit}
+        part = Part("stillhouse.teachers.openai:OpenAI", settings | entry.settings)
     spec = _spec(entry.name, entry, part, profile, limit)
     usual_terms: dict[str, Terms] = {"champ": "no", "embedded": "yes"}
     terms = entry.terms or usual_terms.get(entry.profile, profile.terms)
@@ -439,10 +441,8 @@ def _spec(name: str, entry: EndpointSettings, part: Part, profile: Profile, limi
 
 
 def _given(entry: EndpointSettings, names: tuple[str, ...]) -> dict[str, Any]:
-    """What a recipe says, and not the defaults: those are the teacher's own."""
-    return {name: getattr(entry, name) for name in names if name in entry.model_fields_set and hasattr(entry, name)} | (
-        {"timeout": entry.timeout} if "timeout" in names else {}
-    )
+    """What has a value; null leaves it to the teacher's profile. So a frozen recipe says what the first one said."""
+    return {name: value for name in names if (value := getattr(entry, name, None)) is not None}
 
 
 def told(part: Part | TeacherSpec) -> Any:
@@ -485,3 +485,10 @@ def source_facts(recipe: Recipe) -> list[dict[str, str]]:
 
 def store_folder(recipe: Recipe, folder: Path) -> Path | None:
     return (folder / recipe.store).absolute() if recipe.store else None
+
+
+def mappings() -> list[dict[str, str]]:
+    """The published corpora that have a ready mapping."""
+    from stillhouse.sources.mappings import catalogue
+
+    return catalogue()

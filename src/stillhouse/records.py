@@ -321,8 +321,8 @@ class Fault(Exception):  # noqa: N818  a fault is a record of the journal, and i
     """What went wrong in transport: never a Response, never an attempt.
 
     kind: rate_limited, overloaded, server_error, reset, timeout, refused, tls, cut_body, bad_json, bad_envelope,
-    too_large, redirect, auth, not_found, bad_request. retry_after: seconds, where the server said so. maybe_paid:
-    the server may have generated before it failed. raw: the beginning of what came, for the journal.
+    too_large, redirect, auth, quota, not_found, bad_request, not_recorded. retry_after: seconds, where the server said
+    so. maybe_paid: the server may have generated before it failed. raw: the beginning of what came, for the journal.
     """
 
     RETRYABLE = frozenset({
@@ -438,7 +438,7 @@ class Verifier(Protocol):
     def __call__(self, query: Query, response: Response) -> Verdict | Ask: ...
 
     def settle(self, query: Query, response: Response, reply: Response) -> Verdict | Ask:
-        """The verdict once the judge has replied to this verifier's Ask; another Ask where it could not be read, once."""
+        """The verdict once the judge has replied to this verifier's Ask; an Ask again where it could not be read."""
         ...
 
 

@@ -117,7 +117,7 @@ class TeacherSettings(EndpointSettings):
     examples: dict[Category, list[dict[str, str]]] | Literal["demo", "demo-direct"] | None = None
     seed: bool = True
     stream: bool = False
-    early_stop: bool = False
+    early_stop: bool = True
     perplexity: float | None = Field(None, gt=0)
     batch: bool = False
     path: str | None = None

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from stillhouse.sandbox import Breaks, Case, Limits, Ran, Sandbox, SandboxDown, outcome
+from stillhouse.sandbox import Breaks, Case, Limits, Ran, Sandbox, SandboxDown, outcome, procs
 from stillhouse.sandbox.launch import NoRung, Server
 from stillhouse.sandbox.outcome import StepKind
 
@@ -150,6 +150,38 @@ def test_an_answer_whose_jail_dies_twice_is_told_apart_from_a_sandbox_that_is_do
         best.python("print('xxx')", [Case()])
     monkeypatch.undo()
     assert best.python("print(1)", [Case()])[0].stdout == b"1\n"
+
+
+def test_a_source_that_ends_its_reader_is_an_error_of_the_answer(best: Sandbox) -> None:
+    assert best.rung
+    killed: set[int] = set()
+    done = threading.Event()
+
+    def kill_two_that_read() -> None:
+        proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
+        ages: dict[int, int] = {}
+        while len(killed) < 2 and not done.wait(0.05):
+            server = best._server
+            for pid in procs.below(proc, server._process.pid) if server is not None else []:
+                ages[pid] = ages.get(pid, 0) + 1
+                if ages[pid] > 5 and pid not in killed:  # no canary lives as long
+                    os.kill(pid, signal.SIGKILL)
+                    killed.add(pid)
+        os.close(proc)
+
+    killer = threading.Thread(target=kill_two_that_read)
+    killer.start()
+    (ran,) = best.python("x = " + "9" * 1_000_000, [Case()])
+    done.set()
+    killer.join()
+    assert ran.outcome == "error" and "ends the interpreter" in ran.reason
+    assert best.python("print(1)", [Case()])[0].stdout == b"1\n"
+
+
+def test_a_source_that_takes_too_long_to_parse_fails_in_time(best: Sandbox) -> None:
+    started = time.monotonic()
+    (ran,) = best.python("x = " + "9" * 3_000_000, [Case()], limits=QUICK)
+    assert "too long to parse" in ran.reason and time.monotonic() - started < 10
 
 
 def test_no_rung_is_down_with_reasons(monkeypatch: pytest.MonkeyPatch) -> None:

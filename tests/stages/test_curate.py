@@ -28,6 +28,7 @@ LONG = (
 )
 
 
+WHOLE = {"math": Part("curate_parts:Whole")}
 NAMES = ["farmer", "baker", "weaver", "painter", "smith", "sailor", "teacher"]
 
 
@@ -44,7 +45,7 @@ def counted(folder: Path, number: int, fail: str | None) -> Part:
 def curated(
     folder: Path, sources: list[Part], *, workers: int = 1, **settings: Any
 ) -> tuple[dict[str, Any], dict, dict]:
-    settings = {"filters": FILTERS, "verifiers": {"math": Part("curate_parts:Whole")}} | settings
+    settings = {"filters": FILTERS} | settings
     with Run(folder) as run, Local(workers) as engine:
         counts = curate(run, sources=sources, engine=engine, **settings)
         kept = {row["id"] or row["query"]: row for row in read_rows(table_files(run.queries, "kept"))}
@@ -76,7 +77,7 @@ def test_every_rule_says_why_and_counts_add_up(tmp_path: Path) -> None:
         source="second",
     )
     exam = rows({"id": "e1", "query": "What is 6 times 7?"}, source="exam")
-    _, kept, rejected = curated(tmp_path, [first, second], avoid=[("exam", exam)])
+    _, kept, rejected = curated(tmp_path, [first, second], avoid=[("exam", exam)], verifiers=WHOLE)
     assert set(kept) == {"good", "long", "other number"}
     told = {name: (row["rule"], row["match_source"]) for name, row in rejected.items()}
     assert told == {
@@ -116,7 +117,7 @@ def test_the_first_source_wins_and_references_that_agree_are_no_conflict(tmp_pat
                for n, gt in enumerate(answers)), source=name)
         for name, answers in {"x": ["0.5", "\\boxed{7}", "$3$", None, "A"], "y": ["1/2", "7", "3.0", "4", "b"]}.items()
     ]  # fmt: skip
-    _, kept, rejected = curated(tmp_path, sources, verifiers={}, near_duplicates=False)
+    _, kept, rejected = curated(tmp_path, sources, near_duplicates=False)
     assert set(kept) == {"x-0", "x-1", "x-2", "x-3"}
     assert {name: row["rule"] for name, row in rejected.items()} == {
         "y-0": "duplicate", "y-1": "duplicate", "y-2": "duplicate", "y-3": "duplicate",
@@ -130,9 +131,9 @@ def test_a_copy_with_a_reference_wins_over_one_without_where_it_is_needed(tmp_pa
         {"id": "bare", "query": "What is 8 + 8?"},
         {"id": "full", "query": "What is 8 + 8?", "ground_truth": "16"},
     )
-    _, kept, rejected = curated(tmp_path / "needed", [source])
+    _, kept, rejected = curated(tmp_path / "needed", [source], verifiers=WHOLE)
     assert set(kept) == {"full"} and rejected["bare"]["rule"] == "no_reference"
-    _, kept, rejected = curated(tmp_path / "supplied", [source], supplied=["math"])
+    _, kept, rejected = curated(tmp_path / "supplied", [source], verifiers=WHOLE, supplied=["math"])
     assert set(kept) == {"bare"} and rejected["full"]["rule"] == "duplicate"
 
 
@@ -157,7 +158,7 @@ def test_benchmarks_are_told_with_the_matching_text(tmp_path: Path) -> None:
 def test_kept_is_sorted_by_key_and_whole(tmp_path: Path) -> None:
     source = rows(*({"id": str(n), "query": f"What is {n} plus {n}?", "ground_truth": str(2 * n)} for n in range(3000)))
     with Run(tmp_path) as run, Local(2) as engine:
-        counts = curate(run, sources=[source], filters=FILTERS, verifiers={}, engine=engine)
+        counts = curate(run, sources=[source], filters=FILTERS, engine=engine)
         found = list(read_rows(table_files(run.queries, "kept")))
         assert not list(run.queries.glob(".work*"))
     keys = [row["key"] for row in found]
@@ -179,7 +180,7 @@ def test_hostile_rows_are_rejected_with_a_reason_and_counted(tmp_path: Path, wor
         {"id": "good", "query": "What is 1 plus 1 for us?", "ground_truth": "2"},
         {"id": "test", "query": "What is 1 plus 2 for us?", "test_case": {"inputs": ["\ud800"]}},
     )
-    _, kept, rejected = curated(tmp_path, [source, rows(source="nothing")], workers=workers)
+    _, kept, rejected = curated(tmp_path, [source, rows(source="nothing")], workers=workers, verifiers=WHOLE)
     assert set(kept) == {"good"}
     assert {name: row["rule"] for name, row in rejected.items()} == {
         "huge": "oversized", "surrogate": "odd_characters", "nul": "odd_characters", "empty": "no_text",
@@ -217,7 +218,7 @@ def test_a_verifier_that_is_down_stops_the_stage_and_loses_nothing(tmp_path: Pat
 
 def test_a_users_own_filter_is_a_plain_function(tmp_path: Path) -> None:
     source = rows({"id": "cat", "query": "What is 1 cat plus 1?"}, {"id": "dog", "query": "What is 1 dog plus 1?"})
-    _, kept, rejected = curated(tmp_path, [source], filters=[Part("curate_parts:no_cats")], verifiers={})
+    _, kept, rejected = curated(tmp_path, [source], filters=[Part("curate_parts:no_cats")])
     assert set(kept) == {"dog"} and rejected["cat"]["rule"] == "no_cats"
 
 
@@ -226,7 +227,7 @@ def test_a_worker_killed_in_the_middle_of_a_piece_is_made_good(tmp_path: Path) -
     source = Part("curate_parts:DiesOnce", {"rows": given, "mark": str(tmp_path / "mark")})
     counts, kept, _ = curated(tmp_path / "run", [source, rows({"id": "x", "query": "What is 3?"})], workers=2)
     assert (tmp_path / "mark").exists()
-    assert counts["in"] == 101 and len(kept) == 100
+    assert counts["in"] == len(kept) == 101
 
 
 def test_a_stage_killed_half_way_goes_on_from_its_finished_pieces(tmp_path: Path) -> None:
@@ -235,9 +236,9 @@ def test_a_stage_killed_half_way_goes_on_from_its_finished_pieces(tmp_path: Path
         for n in range(4)
     ]  # fmt: skip
     with pytest.raises(ShardFailed, match="not yet"):
-        curated(tmp_path / "run", sources, verifiers={})
+        curated(tmp_path / "run", sources)
     (tmp_path / "mended").touch()
-    counts, _, _ = curated(tmp_path / "run", sources, verifiers={}, workers=2)
+    counts, _, _ = curated(tmp_path / "run", sources, workers=2)
     assert counts["in"] == 4
     assert [(tmp_path / f"log{n}").read_text() for n in range(4)] == ["read\n", "read\n", "read\nread\n", "read\n"]
 

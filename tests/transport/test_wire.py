@@ -10,7 +10,8 @@ import pytest
 
 from stillhouse.records import Fault
 from stillhouse.testing import FakeServer
-from stillhouse.transport.wire import MOST_BUFFERED, HttpWire
+from stillhouse.transport.connection import MOST_BUFFERED
+from stillhouse.transport.wire import HttpWire
 
 CERT, KEY = Path(__file__).parent / "tls" / "cert.pem", Path(__file__).parent / "tls" / "key.pem"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"

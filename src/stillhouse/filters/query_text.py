@@ -10,6 +10,7 @@ import regex
 
 from stillhouse.records import Query, Verdict
 
+# Texts are hostile: every repetition below is possessive (`*+`) or bounded, so that no pattern takes quadratic time.
 _ODD = regex.compile(
     r"[^\x00-\x7F\p{L}\p{M}\p{N}\p{Z}\p{P}\p{Sc}\p{Sm}\p{Sk}"
     r"\u00A0-\u00FF\u2000-\u214F\u2190-\u23FF\u2460-\u24FF\u25A0-\u25FF\u27C0-\u27EF\u2980-\u2AFF"
@@ -25,7 +26,9 @@ _CURRENCY = regex.compile(r"\$\s?\d")
 _URL = regex.compile(
     r"(?:https?|ftp)://\S+|\bwww\.[\w-]+\.\w\S*|\b[\w-]+\.(?:com|org|net|edu|gov|io)/\S*", regex.I
 )  # fmt: skip
-_MARKDOWN_RULE = regex.compile(r"^[ \t>]*\|?[ \t]*:?-{2,}:?[ \t]*(?:\|[ \t]*:?-{2,}:?[ \t]*)+\|?[ \t]*$", regex.M)
+_MARKDOWN_RULE = regex.compile(
+    r"^[ \t>]*+\|?+[ \t]*+:?-{2,}+:?[ \t]*+(?:\|[ \t]*+:?-{2,}+:?[ \t]*+)++\|?+[ \t]*+$", regex.M
+)
 _PIPE_ROWS = regex.compile(r"(?:^[ \t]*\|[^\n|]+\|[^\n|]+\|[^\n]*(?:\n|\Z)){2}", regex.M)
 _TABLE_MARK = regex.compile(
     r"\\begin\{(?:tabular[xy*]?|longtable|table\*?)\}|\\begin\{array\}(?=(?s:.){0,2000}?\\hline)|<table[\s>]|<tr[\s>]",
@@ -34,7 +37,9 @@ _TABLE_MARK = regex.compile(
 _TAB_ROW = regex.compile(r"^[^\n]*\S\t+[^\s][^\n]*$", regex.M)
 _PICTURE = r"(?:figure|diagram|picture|image|graph|chart|illustration|drawing|photo|photograph|sketch|plot)s?"
 _IMAGE_MARK = regex.compile(r"!\[|<img[\s>/]|\[asy\]|\\includegraphics", regex.I)
-_IMAGE_IN_CODE = regex.compile(r"!\[[^\]\n]*\]\([^)\n]*\)|<img\s+[^>]*src|\[asy\]|\\includegraphics", regex.I)
+_IMAGE_IN_CODE = regex.compile(
+    r"!\[[^\]\n]{0,300}+\]\([^)\n]{0,2000}+\)|<img\s+[^>]{0,300}src|\[asy\]|\\includegraphics", regex.I
+)
 _IMAGE_WORDS = regex.compile(
     rf"\b(?:in|from|on|see|by|to|with|consider|using)\s+the\s+(?:{_PICTURE})\s+"
     r"(?:below|above|shown|(?:at|to|on)\s+(?:the\s+)?(?:right|left))"

@@ -51,6 +51,10 @@ class _Fault(Exception):  # noqa: N818  leads to another try
     pass
 
 
+class _SourceFault(_Fault):
+    """The warden ended while it read the source."""
+
+
 class Sandbox:
     """Thread-safe; one answer at a time. Starts at the first use, ends with `close` or with this process.
 
@@ -180,16 +184,18 @@ class Sandbox:
                     faults.append(f"{error} {server.errors()}".strip())
                     self.close()
                     if len(faults) > 1:
-                        self._blame(faults[-1])
+                        self._blame(error, faults[-1])
+                        _fill(results, Ran("error", "its source ends the interpreter that reads it"), cases, go_on)
         return results
 
-    def _blame(self, fault: str) -> None:
-        """Raise what two faults mean."""
+    def _blame(self, error: Exception, fault: str) -> None:
+        """Raise what two faults mean; where the source was being read and others run well, it is the source's."""
         try:
             self._started()  # proves itself with the canary
         except SandboxDown as down:
             raise SandboxDown(f"{fault}; then: {down}") from down
-        raise Breaks(fault)
+        if not isinstance(error, _SourceFault):
+            raise Breaks(fault) from error
 
     def _once(
         self,
@@ -213,7 +219,7 @@ class Sandbox:
                 server.send(told, theirs.fileno())
             try:
                 wire.write(ours, message, blob, deadline=time.monotonic() + _CONFINE_SECONDS)
-                going = self._hear_cases(ours, job, cases, len(batch), results, go_on)
+                going = self._hear_cases(server, ours, job, cases, len(batch), results, go_on)
             except BaseException:
                 with contextlib.suppress(OSError):  # the server may be the one that is gone
                     server.end_job()
@@ -223,6 +229,7 @@ class Sandbox:
 
     def _hear_cases(
         self,
+        server: Server,
         channel: socket.socket,
         job: _Job,
         cases: Sequence[Case],
@@ -235,7 +242,10 @@ class Sandbox:
             try:
                 word = self._hear(channel, "loaded", job.limits.seconds)
             except wire.Late:
+                server.end_job()
                 word = {"phase": "broken", "reason": "its source takes too long to parse"}
+            except wire.Broken as error:
+                raise _SourceFault(str(error)) from error
             if word["phase"] == "broken":
                 _fill(results, Ran("error", str(word["reason"])), cases, go_on)
                 return False

@@ -45,6 +45,24 @@ class Ladder:
         """The rung that answers run on; None when only `unsafe` is left."""
         return next((rung for rung in self.rungs if rung.works and rung.number < 4), None)
 
+    @property
+    def rung(self) -> int | None:
+        """Number of the best rung."""
+        return self.best.number if self.best else None
+
+    @property
+    def told(self) -> str:
+        """The best rung in a line, or why there is none."""
+        if self.best:
+            return f"rung {self.best.number}, {self.best.name}"
+        return "; ".join(f"rung {rung.number}: {rung.reason}" for rung in self.rungs)
+
+    @property
+    def better(self) -> str:
+        """How to get the rungs above the best one; empty on the first."""
+        above = [rung for rung in self.rungs if self.rung is None or rung.number < self.rung]
+        return "; ".join(dict.fromkeys(f"for rung {rung.number}: {rung.better}" for rung in above if rung.better))
+
     def __str__(self) -> str:
         lines = []
         for rung in self.rungs:

@@ -34,6 +34,7 @@ from stillhouse.stages.compare_pairs import Effort, exploratory, margins, primar
 from stillhouse.stages.compare_population import Population
 from stillhouse.stages.compare_reading import open_run, read_run
 from stillhouse.stages.compare_sections import section
+from stillhouse.stages.compare_students import Students, predicted, read_students
 from stillhouse.store.run import Run
 from stillhouse.store.tokens import TokenCounter, Tokenizer
 
@@ -62,7 +63,10 @@ def compare(
     population = read_run(run, names, tokens, token_sample)
     tokens.save()
     sampled = token_sample is not None and population.size > token_sample
-    report = describe(population, teachers, decide_by=decide_by, margin=margin, seed=seed, sampled=sampled)
+    students = read_students(run, names, margins(margin))
+    report = describe(
+        population, teachers, decide_by=decide_by, margin=margin, seed=seed, sampled=sampled, students=students
+    )
     report |= {
         "funnel": compare_views.funnel(run, population),
         "rejected": compare_views.rejected_rules(run),
@@ -136,6 +140,7 @@ def describe(
     margin: float | Mapping[str, float] | None,
     seed: int,
     sampled: bool,
+    students: Students | None = None,
 ) -> dict[str, Any]:
     """The figures of report.json that come from the population alone."""
     allowed = margins(margin)
@@ -152,8 +157,11 @@ def describe(
         whole["facts"] = facts_of(spec)
         sections[spec.name] = whole
     pairs = primary(population, allowed, Effort(seed))
-    measure = compare_decision.choose_measure(sections, decide_by, students=False)
-    decision = compare_decision.decide(sections, pairs, measure)
+    students = students or Students()
+    pairs += students.pairs
+    measure = compare_decision.choose_measure(sections, decide_by, students=len(students.means) > 1)
+    by_students = students.means if measure == "student_mean" else None
+    decision = compare_decision.decide(sections, pairs, measure, students=by_students, notes=terms_notes(teachers))
     return {
         "teachers": sections,
         "parallel": int(population.parallel.sum()),
@@ -171,11 +179,14 @@ def describe(
         "first_token_bins": compare_views.log_bins({n: side.first_tokens for n, side in population.sides.items()}),
         "margin": allowed,
         "decide_by": decide_by,
-        "caveats": caveats(population, teachers),
+        "students": students.rows,
+        "adaptive": students.adaptive,
+        "predicted": predicted(students, sections),
+        "caveats": caveats(population, teachers, students),
     }
 
 
-def caveats(population: Population, teachers: Sequence[TeacherSpec]) -> list[str]:
+def caveats(population: Population, teachers: Sequence[TeacherSpec], students: Students) -> list[str]:
     """What a reader must know before believing a figure."""
     out = []
     models = {teacher.model for teacher in teachers}
@@ -184,11 +195,23 @@ def caveats(population: Population, teachers: Sequence[TeacherSpec]) -> list[str
     silent = [teacher.name for teacher in teachers if teacher.thinking == "none"]
     if silent and len(silent) < len(teachers):
         out.append(f"{', '.join(silent)} do not think before they answer; their lengths are of answers alone.")
+    kin = [teacher.name for teacher in teachers if teacher.family and teacher.family in students.families]
+    if kin:
+        out.append(
+            f"{', '.join(kin)} and the students are of one base family: a lower loss, a lower perplexity and some of "
+            "the gain may be that match, not better teaching."
+        )
     for terms, words in (("no", "do not allow training on"), ("unknown", "do not say whether one may train on")):
         named = [teacher.name for teacher in teachers if teacher.terms == terms]
         if named:
             out.append(f"The terms of {', '.join(named)} {words} their replies.")
     return out
+
+
+def terms_notes(teachers: Sequence[TeacherSpec]) -> list[str]:
+    """What the decision must not be read without."""
+    named = [teacher.name for teacher in teachers if teacher.terms == "no"]
+    return [f"Training on the replies of {', '.join(named)} is not allowed by their terms."] if named else []
 
 
 def facts_of(spec: TeacherSpec) -> dict[str, Any]:

@@ -1,112 +1,125 @@
 """The decision: one sentence with its uncertainty, on the measure that the recipe fixed beforehand.
 
-In: the sections and pairs of report.json, evaluations of students where there are any. Out: report.json's
-`decision`. Data alone never say which teacher to distil from: they lead, equal, or cannot tell.
+In: the sections and pairs of report.json, and the students' means where there are any. Out: report.json's `decision`.
+Data alone never say which teacher to distil from: they lead, are equal, or cannot tell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from stillhouse.stages.compare_pairs import Row, find
 
 UNTIL = "which teaches better is not known until students are trained"
 FIELD = {"verified_yield": "verified_yield", "cost_per_verified": "cost_per_verified_usd", "pass_at_1": "pass_at_1"}
-LESS_IS_MORE = ("cost_per_verified",)
-
-
-def choose_measure(sections: Mapping[str, Mapping[str, Any]], decide_by: str | None, students: bool) -> str | None:
-    """The measure of the decision; what the recipe fixed where it is known, else the default order of DESIGN rule 5."""
-    if students and decide_by in (None, "student_mean"):
-        return "student_mean"
-    priced = bool(sections) and all(part["cost_per_verified_usd"] is not None for part in sections.values())
-    default = "cost_per_verified" if priced else "verified_yield"
-    wanted = default if decide_by in (None, "student_mean") else decide_by
-    if wanted == "cost_per_verified" and not priced:
-        wanted = "verified_yield"
-    known = all(part.get(FIELD.get(wanted or "", "")) is not None for part in sections.values())
-    return wanted if sections and known else None
-
-
-def decide(
-    sections: Mapping[str, Mapping[str, Any]],
-    pairs: Sequence[Row],
-    measure: str | None,
-    *,
-    basis: str = "data",
-    values: Mapping[str, float] | None = None,
-    notes: Sequence[str] = (),
-) -> dict[str, Any]:
-    """report.json's `decision`. values: the measure of each teacher, where it is not a figure of the sections."""
-    teachers = list(sections)
-    base = {"basis": basis, "teacher": None, "measure": measure, "queries_needed": None}
-    if len(teachers) < 2:
-        only = f"Only {teachers[0]} was asked" if teachers else "No teacher was asked"
-        return base | {"sentence": f"{only}: there is nothing to compare."}
-    if measure is None:
-        return base | {"sentence": _no_measure(pairs, teachers)}
-    at = values or {name: part[FIELD[measure]] for name, part in sections.items()}
-    order = sorted(teachers, key=lambda name: at[name], reverse=measure not in LESS_IS_MORE)
-    leader, rest = order[0], order[1:]
-    said = {other: _said(pairs, leader, other, measure) for other in rest}
-    beaten = [other for other in rest if said[other] == "ahead"]
-    tail = f"; {UNTIL}." if basis == "data" else "."
-    notes_text = "".join(f" {note}" for note in notes)
-    if len(beaten) == len(rest):
-        return base | {
-            "teacher": leader,
-            "sentence": _ahead(pairs, leader, rest[0], measure, at, len(rest), basis) + tail + notes_text,
-        }
-    if all(word == "equal" for word in said.values()):
-        text = f"{_names(order)} are equal within the margin in {NOUN[measure]} ({_figures(order, measure, at)})"
-        return base | {"sentence": text + tail + notes_text}
-    open_teachers = [leader] + [other for other in rest if said[other] != "ahead"]
-    return base | _cannot_tell(pairs, open_teachers, beaten, measure, at, tail + notes_text)
-
-
 NOUN = {
     "verified_yield": "verified yield",
     "cost_per_verified": "dollars per verified row",
     "pass_at_1": "pass@1",
-    "student_mean": "students' mean score",
-    "length_parallel": "mean length",
-    "length": "mean length of first attempts",
+    "student_mean": "their students' mean score",
 }
+Sections = Mapping[str, Mapping[str, Any]]
 
 
-def _said(pairs: Sequence[Row], leader: str, other: str, measure: str) -> str:
-    found = find(pairs, leader, other, measure)
-    if found is None:
-        return "cannot_tell"
-    row, sign = found
-    if row["outcome"] in ("equal", "cannot_tell"):
-        return str(row["outcome"])
-    return "ahead" if row["outcome"] == ("a" if sign == 1 else "b") else "behind"
+def choose_measure(sections: Sections, decide_by: str | None, students: bool) -> str | None:
+    """The measure of the decision: what the recipe fixed where it is known, else the order of DESIGN rule 5.
+
+    None where none is known, as of datasets that exist already.
+    """
+    if students and decide_by in (None, "student_mean"):
+        return "student_mean"
+    costs = [part["cost_per_verified_usd"] for part in sections.values()]
+    priced = bool(costs) and all(cost is not None for cost in costs) and any(costs)
+    wanted = decide_by if decide_by not in (None, "student_mean") else "cost_per_verified"
+    if wanted == "cost_per_verified" and not priced:
+        wanted = "verified_yield"
+    known = all(part.get(FIELD[wanted]) is not None for part in sections.values()) if wanted else False
+    return wanted if sections and known else None
 
 
-def _ahead(
-    pairs: Sequence[Row], leader: str, next_one: str, measure: str, at: Mapping[str, float], others: int, basis: str
-) -> str:
-    found = find(pairs, leader, next_one, measure)
+@dataclass(frozen=True)
+class _Case:
+    """What a sentence is made of. at: each teacher's value; order: teachers, the best first."""
+
+    pairs: Sequence[Row]
+    measure: str
+    at: Mapping[str, float]
+    order: Sequence[str]
+    basis: str
+
+    @property
+    def leader(self) -> str:
+        return self.order[0]
+
+    def said(self, one: str, other: str) -> str:
+        """ahead, behind, equal or cannot_tell: of one against another."""
+        found = find(self.pairs, one, other, self.measure)
+        if found is None:
+            return "cannot_tell"
+        row, sign = found
+        if row["outcome"] in ("equal", "cannot_tell"):
+            return str(row["outcome"])
+        return "ahead" if row["outcome"] == ("a" if sign == 1 else "b") else "behind"
+
+    def figures(self, names: Sequence[str]) -> str:
+        if self.measure == "cost_per_verified":
+            return ", ".join(f"{name} {_dollars(1000 * self.at[name])}" for name in names) + " per 1,000"
+        return ", ".join(f"{name} {100 * self.at[name]:.1f} %" for name in names)
+
+
+def decide(
+    sections: Sections,
+    pairs: Sequence[Row],
+    measure: str | None,
+    *,
+    students: Mapping[str, float] | None = None,
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """report.json's `decision`. students: mean score of each teacher's student, where the measure is student_mean."""
+    by_students = measure == "student_mean" and students is not None
+    teachers = [name for name in sections if not by_students or name in (students or {})]
+    basis = "students" if by_students else "data"
+    base = {"basis": basis, "teacher": None, "measure": measure, "queries_needed": None}
+    end = "".join(f" {note}" for note in notes)
+    if len(teachers) < 2:
+        only = f"Only {teachers[0]} was asked" if teachers else "No teacher was asked"
+        return base | {"sentence": f"{only}: there is nothing to compare.{end}"}
+    if measure is None:
+        return base | {"sentence": _no_measure(pairs, teachers) + end}
+    at = dict(students or {}) if by_students else {name: sections[name][FIELD[measure]] for name in teachers}
+    order = sorted(teachers, key=lambda name: at[name], reverse=measure != "cost_per_verified")
+    case = _Case(pairs, measure, at, order, basis)
+    end = ("." if by_students else f"; {UNTIL}.") + end
+    beaten = [other for other in order[1:] if case.said(case.leader, other) == "ahead"]
+    near = [other for other in order[1:] if other not in beaten]
+    if not near:
+        return base | {"teacher": case.leader, "sentence": _ahead(case) + end}
+    if all(case.said(case.leader, other) == "equal" for other in near):
+        names = [case.leader, *near]
+        text = f"{_names(names)} are equal within the margin in {NOUN[measure]} ({case.figures(names)})"
+        text += f"; {case.leader} is ahead of {_names(beaten)}" if beaten else ""
+        return base | {"sentence": text + end}
+    return base | _cannot_tell(case, near, beaten, end)
+
+
+def _ahead(case: _Case) -> str:
+    found = find(case.pairs, case.leader, case.order[1], case.measure)
     assert found is not None  # noqa: S101  a teacher that is ahead has been compared
     row, sign = found
-    who = f"{next_one}" if others == 1 else f"{next_one}, the next of {others}"
-    if measure == "cost_per_verified":
+    who = case.order[1] if len(case.order) == 2 else f"{case.order[1]}, the next of {len(case.order) - 1}"
+    if case.measure == "cost_per_verified":
         more, low, high = _more_per_dollar(row, sign)
-        return f"{leader} verifies {more} more rows per dollar than {who} (95 % interval {low} to {high})"
-    gap, low, high = _points(row, sign)
-    if measure == "student_mean" and basis == "students":
-        head = f"Distil from {leader}: its student scores {100 * at[leader]:.1f} % on average"
-        return f"{head}, {gap} points more than that of {who} (95 % interval {low} to {high})"
-    verb = "verifies" if measure == "verified_yield" else "passes at the first attempt"
-    text = f"{leader} {verb} {100 * at[leader]:.1f} % of its queries, {gap} points more than {who}"
-    return f"{text} (95 % interval {low} to {high})"
-
-
-def _points(row: Row, sign: int) -> tuple[str, str, str]:
-    low, high = sorted((sign * row["low"], sign * row["high"]))
-    return f"{100 * sign * row['difference']:.1f}", f"{100 * low:.1f}", f"{100 * high:.1f}"
+        return f"{case.leader} verifies {more} more rows per dollar than {who} (95 % interval {low} to {high})"
+    low_high = sorted((sign * row["low"], sign * row["high"]))
+    gap = f"{100 * sign * row['difference']:.1f} points more"
+    interval = f"(95 % interval {100 * low_high[0]:.1f} to {100 * low_high[1]:.1f})"
+    share = f"{100 * case.at[case.leader]:.1f} %"
+    if case.measure == "student_mean":
+        return f"Distil from {case.leader}: its student scores {share} on average, {gap} than that of {who} {interval}"
+    verb = "verifies" if case.measure == "verified_yield" else "passes at the first attempt"
+    return f"{case.leader} {verb} {share} of its queries, {gap} than {who} {interval}"
 
 
 def _more_per_dollar(row: Row, sign: int) -> tuple[str, str, str]:
@@ -114,58 +127,38 @@ def _more_per_dollar(row: Row, sign: int) -> tuple[str, str, str]:
 
     def share(cost_ratio: float | None) -> str:
         if cost_ratio is None or cost_ratio <= 0:
-            return "any"
+            return "unknown"
         gain = (1 / cost_ratio if sign == 1 else cost_ratio) - 1
-        return f"{100 * gain:.0f} %" if abs(gain) < 10 else f"{gain + 1:.0f}-fold"
+        return f"{100 * gain:.0f} %" if abs(gain) < 10 else f"{gain + 1:.0f} times"
 
     ends = (row["ratio_high"], row["ratio_low"]) if sign == 1 else (row["ratio_low"], row["ratio_high"])
     return share(row["ratio"]), share(ends[0]), share(ends[1])
 
 
-def _cannot_tell(
-    pairs: Sequence[Row],
-    open_teachers: Sequence[str],
-    beaten: Sequence[str],
-    measure: str,
-    at: Mapping[str, float],
-    tail: str,
-) -> dict[str, Any]:
-    leader, others = open_teachers[0], open_teachers[1:]
-    needs: list[int] = []
-    compared = 0
-    for other in others:
-        found = find(pairs, leader, other, measure)
-        if found is not None:
-            compared = max(compared, found[0]["n"])
-            needs += [found[0]["queries_needed"]] if found[0]["queries_needed"] else []
+def _cannot_tell(case: _Case, near: Sequence[str], beaten: Sequence[str], end: str) -> dict[str, Any]:
+    rows = [found[0] for other in near if (found := find(case.pairs, case.leader, other, case.measure))]
+    needs = [row["queries_needed"] for row in rows if row["queries_needed"]]
     needed = max(needs) if needs else None
-    text = f"Cannot tell yet whether {_names(open_teachers, 'or')} is ahead in {NOUN[measure]}"
-    text += f" ({_figures(open_teachers, measure, at)}; {compared:,} queries compared)"
-    if beaten:
-        text += f"; both are ahead of {_names(beaten)}" if len(open_teachers) == 2 else f"; behind: {_names(beaten)}"
+    names = [case.leader, *near]
+    items = "items" if case.measure == "student_mean" else "queries"
+    text = f"Cannot tell yet which of {_names(names)} is ahead in {NOUN[case.measure]} ({case.figures(names)}"
+    text += f"; {max((row['n'] for row in rows), default=0):,} {items} compared)"
+    text += f"; {case.leader} is ahead of {_names(beaten)}" if beaten else ""
     if needed:
-        text += f"; about {_rounded(needed):,} queries would decide if the difference stays what it is"
-    return {"sentence": text + tail, "queries_needed": needed}
-
-
-def _figures(names: Sequence[str], measure: str, at: Mapping[str, float]) -> str:
-    def one(value: float) -> str:
-        return _dollars(1000 * value) if measure == "cost_per_verified" else f"{100 * value:.1f} %"
-
-    told = ", ".join(f"{name} {one(at[name])}" for name in names)
-    return f"{told} per 1,000" if measure == "cost_per_verified" else told
+        text += f"; about {rounded(needed):,} queries would decide if the difference stays what it is"
+    return {"sentence": text + end, "queries_needed": needed}
 
 
 def _dollars(value: float) -> str:
     return f"${value:,.2f}" if value >= 0.1 else f"${value:.2g}"
 
 
-def _names(names: Sequence[str], word: str = "and") -> str:
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" {word} {names[-1]}"
+def _names(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + f" and {names[-1]}"
 
 
-def _rounded(number: int) -> int:
-    """Two leading digits: a forecast from one sample has no more."""
+def rounded(number: int) -> int:
+    """Two leading digits, upwards: a forecast from one sample has no more."""
     scale = int(10 ** max(0, len(str(number)) - 2))
     return -(-number // scale) * scale
 
@@ -179,10 +172,10 @@ def _no_measure(pairs: Sequence[Row], teachers: Sequence[str]) -> str:
     if not told:
         word = "are equal in" if all(r["outcome"] == "equal" for r in lengths) else "cannot be told apart by"
         return f"{_names(teachers)} {word} mean length over {lengths[0]['n']:,} shared queries; {UNTIL}."
-    row = max(told, key=lambda r: abs(r["ratio"] - 1))
+    row = max(told, key=lambda r: max(r["ratio"], 1 / r["ratio"]))
     longer, shorter = (row["a"], row["b"]) if row["outcome"] == "a" else (row["b"], row["a"])
-    more = (row["ratio"] if row["outcome"] == "a" else 1 / row["ratio"]) - 1
+    more = 100 * ((row["ratio"] if row["outcome"] == "a" else 1 / row["ratio"]) - 1)
     return (
-        f"Over {row['n']:,} shared queries the answers of {longer} are {100 * more:.0f} % longer than those of {shorter}; "
+        f"Over {row['n']:,} shared queries the answers of {longer} are {more:.0f} % longer than those of {shorter}; "
         f"yield and cost are not known, as these datasets hold only what was accepted; {UNTIL}."
     )

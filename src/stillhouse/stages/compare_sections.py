@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from stillhouse.stages.compare_population import STATES, Bools, Floats, Population, Side
-from stillhouse.stats import boxes, means, rates, ratios
+from stillhouse.stats import boxes, means, rates
 
 MOST_K = 16
 
@@ -80,9 +80,7 @@ def _more(side: Side, within: Bools, figures: dict[str, Any], unselected: bool, 
         "prompt_tokens": int(side.prompt_tokens[within].sum()),
         "completion_tokens": int(side.completion_tokens[within].sum()),
         "cost_box": boxes.box(cost) if priced and cost.size else None,
-        "cost_per_verified_interval": ratios.ratio_interval(
-            cost, verified[within & side.asked].astype(float), seed=seed
-        )
+        "cost_per_verified_interval": means.ratio_interval(cost, verified[within & side.asked].astype(float), seed=seed)
         if priced and verified.any()
         else None,
     }

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stillhouse.records import Query
-from stillhouse.stats.means import bootstrap_sums, mean_interval, percentile_interval, resamples_for
+from stillhouse.stats.means import bootstrap_sums, mean_interval, percentile_interval, ratio_interval, resamples_for
 from stillhouse.stats.rates import Interval, wilson
-from stillhouse.stats.ratios import ratio_interval
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ In: report.json as a dict. Out: Drawings. A chart without data is None, and the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from stillhouse.stages.report_svg import (
     PALETTE,
     Drawing,
     bottom_axis,
+    dollars,
     left_axis,
     legend,
     linear,
@@ -22,6 +22,7 @@ from stillhouse.stages.report_svg import (
     nice_ticks,
     number,
     percent,
+    percent_tenth,
     shorten,
 )
 
@@ -40,9 +41,9 @@ def charts(report: Report) -> Iterator[tuple[str, str, str, Callable[[float], Dr
     )
     yield (
         "cost",
-        "Dollars per verified row",
-        "All money of a teacher (failed attempts, exhausted pairs and judges included) per verified row, with 95 % "
-        "bootstrap intervals by query.",
+        "Dollars per 1,000 verified rows",
+        "All money of a teacher, failed attempts, exhausted pairs and judges included, with 95 % bootstrap intervals "
+        "by query.",
         lambda width: costs(report, width),
     )
     yield (
@@ -137,10 +138,6 @@ def rates(report: Report, width: float) -> Drawing | None:
     return drawing
 
 
-def percent_tenth(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
 def _interval(
     drawing: Drawing,
     x: Callable[[float], float],
@@ -180,22 +177,23 @@ def costs(report: Report, width: float) -> Drawing | None:
     known = [s for s in teachers.values() if s.get("cost_per_verified_usd") is not None]
     if not known or all(s["cost_per_verified_usd"] == 0 for s in known):
         return None
-    tops = [max((s.get("cost_per_verified_interval") or [0, 0])[1] or 0, s["cost_per_verified_usd"]) for s in known]
-    drawing = Drawing(width, len(teachers) * 20 + 34, "dollars per verified row")
+    shown = [
+        (name, _thousand(part.get("cost_per_verified_usd")), part.get("cost_per_verified_interval"))
+        for name, part in teachers.items()
+    ]
+    high = 1.05 * max(max(value or 0, 1000 * (limits or (0, 0))[1]) for _, value, limits in shown)
+    drawing = Drawing(width, len(teachers) * 20 + 34, "dollars per 1,000 verified rows")
     left = _label_room(_names(report), width)
-    high = max(tops) * 1.05
     x = linear(0, high, left, width - 66)
     bottom_axis(drawing, x, nice_ticks(0, high, 4), len(teachers) * 20 + 10, 2, dollars)
-    for place, (name, figures) in enumerate(teachers.items()):
-        _interval(drawing, x, place * 20 + 14, left, name, place, figures.get("cost_per_verified_usd"),
-                  figures.get("cost_per_verified_interval"), dollars)  # fmt: skip
+    for place, (name, value, limits) in enumerate(shown):
+        scaled = None if limits is None else [1000 * limit for limit in limits]
+        _interval(drawing, x, place * 20 + 14, left, name, place, value, scaled, dollars)
     return drawing
 
 
-def dollars(value: float) -> str:
-    if value and abs(value) < 0.001:
-        return f"${value:.2g}"
-    return f"${value:.3g}" if value < 1000 else f"${number(value)}"
+def _thousand(value: float | None) -> float | None:
+    return None if value is None else 1000 * value
 
 
 def pass_at_k(report: Report, width: float) -> Drawing | None:
@@ -379,7 +377,3 @@ def _set_name(names: Sequence[str], total: int) -> str:
     if len(names) == total:
         return "all"
     return f"only {names[0]}" if len(names) == 1 else " + ".join(names)
-
-
-def finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)

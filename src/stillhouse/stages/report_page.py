@@ -15,10 +15,17 @@ from typing import Any
 
 import orjson
 
+from stillhouse.stages import report_evidence as evidence
+from stillhouse.stages import report_tables as tables
 from stillhouse.stages.report_charts import NARROW, WIDE, charts
-from stillhouse.stages.report_tables import sections
 from stillhouse.stages.report_traces import packed
 
+NOUNS = {
+    "cost_per_verified": "dollars per verified row",
+    "verified_yield": "share of queries verified within the limit",
+    "pass_at_1": "share of first attempts that pass",
+    "student_mean": "mean score of the students over all benchmarks",
+}
 OUTCOMES = (
     ("first", "passed at once"),
     ("missed", "failed at first"),
@@ -52,11 +59,9 @@ def page(
         "base-uri 'none'; form-action 'none'"
     )
     decision = report["decision"]
-    tables = sections(report, recipe)
-    links = "".join(f'<a href="#{key}">{escape(words)}</a>' for key, words, _ in tables)
-    shown = "".join(
-        f'<section id="{key}"><h2>{escape(words)}</h2>{_filled(body, report)}</section>' for key, words, body in tables
-    )
+    parts = sections(report, recipe, index)
+    links = "".join(f'<a href="#{key}">{escape(words)}</a>' for key, words, _ in parts)
+    shown = "".join(f'<section id="{key}"><h2>{escape(words)}</h2>{body}</section>' for key, words, body in parts)
     return f"""<!doctype html>
 <html lang="en">
 <head>
@@ -72,11 +77,10 @@ def page(
 <p class="decision">{escape(decision["sentence"])}</p>
 {_basis(report)}
 {_caveats(report)}
-<nav>{links}{'<a href="#samples">Samples side by side</a>' if index else ""}</nav>
+<nav>{links}</nav>
 </header>
 <main>
 {shown}
-{_browser(list(report["teachers"])) if index else ""}
 </main>
 <footer>{escape(_footer(report))}</footer>
 <script type="application/json" id="data">{_json(data)}</script>
@@ -86,8 +90,22 @@ def page(
 """
 
 
-def _filled(body: str, report: Mapping[str, Any]) -> str:
-    return _charts(report) if body == "charts" else body
+def sections(report: Mapping[str, Any], recipe: str, index: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(anchor, title, HTML) of what the page shows, in its order."""
+    parts = [
+        ("teachers", "Teachers", tables.teachers(report)),
+        ("students", "Students", tables.students(report)),
+        ("comparison", "Teacher against teacher", tables.comparison(report)),
+        ("charts", "Distributions", _charts(report)),
+        ("categories", "By category", tables.categories(report)),
+        ("samples", "Samples side by side", _browser(list(report["teachers"])) if index else ""),
+        ("funnel", "From queries to the parallel set", evidence.funnel(report)),
+        ("rules", "Verifiers and filters", evidence.rules(report)),
+        ("contamination", "Contamination", evidence.contamination(report)),
+        ("terms", "Terms", evidence.terms(report)),
+        ("made", "Recipe and versions", evidence.made(report, recipe)),
+    ]
+    return [part for part in parts if part[2]]
 
 
 def _asset(name: str) -> str:
@@ -112,7 +130,8 @@ def _basis(report: Mapping[str, Any]) -> str:
         "students": "Basis: students trained on each dataset and evaluated on the same benchmarks.",
     }[decision["basis"]]
     if decision.get("measure"):
-        words += f" Measure, fixed in the recipe beforehand: {decision['measure'].replace('_', ' ')}."
+        fixed = "fixed in the recipe beforehand" if report.get("decide_by") else "the default where it is known"
+        words += f" Measure, {fixed}: {NOUNS[decision['measure']]}."
     return f'<p class="basis">{escape(words)}</p>'
 
 
@@ -134,7 +153,7 @@ def _charts(report: Mapping[str, Any]) -> str:
             f'<figure id="chart-{name}"><figcaption><h3>{escape(title)}</h3><p>{escape(note)}</p></figcaption>'
             f"{both}</figure>"
         )
-    return f'<div class="charts">{"".join(out)}</div>'
+    return f'<div class="charts">{"".join(out)}</div>' if out else ""
 
 
 def _browser(teachers: Sequence[str]) -> str:
@@ -144,9 +163,12 @@ def _browser(teachers: Sequence[str]) -> str:
         "</label>"
         for place, name in enumerate(teachers)
     )
-    return f"""<section id="samples"><h2>Samples side by side</h2>
-<p class="note">Of each teacher: its first attempt, and the reply that was accepted where that was a later one. The
-address of this page keeps what you see, so a link shows it to others.</p>
+    heads = "".join(
+        f'<span title="{escape(name)}"><i class="swatch c{place % 8}"></i>{escape(name)}</span>'
+        for place, name in enumerate(teachers)
+    )
+    return f"""<p class="note">Of each teacher: its first attempt, and the reply that was accepted where that was a
+later one. The address of this page keeps what you see, so a link shows it to others.</p>
 <div class="filters">
 <label class="search">Search queries<input id="q" type="search" autocomplete="off"></label>
 <label>Category<select id="category"><option value="">all</option></select></label>
@@ -157,10 +179,10 @@ address of this page keeps what you see, so a link shows it to others.</p>
 <button id="clear" type="button">Clear</button>
 </div>
 <p id="found" role="status"></p>
+<div class="row head"><span></span><span class="marks">{heads}</span></div>
 <div id="list"></div>
 <div class="pages"><button id="back" type="button">Back</button><span id="page"></span>
-<button id="next" type="button">Next</button></div>
-</section>"""
+<button id="next" type="button">Next</button></div>"""
 
 
 def _footer(report: Mapping[str, Any]) -> str:

@@ -167,3 +167,14 @@ def shorten(name: str, most: int) -> str:
 
 def percent(value: float) -> str:
     return f"{100 * value:.0f} %"
+
+
+def percent_tenth(value: float) -> str:
+    return f"{100 * value:.1f} %"
+
+
+def dollars(value: float) -> str:
+    """Dollars with the digits that matter at their size."""
+    if abs(value) < 0.1:
+        return f"${value:.2g}"
+    return f"${value:,.2f}" if abs(value) < 1000 else f"${number(value)}"

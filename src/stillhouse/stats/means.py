@@ -1,4 +1,4 @@
-"""Means over queries: bootstrap by query, and the sign-flip permutation test.
+"""Means and ratios over queries: bootstrap by query, and the sign-flip permutation test.
 
 In: arrays with a row for each query (the unit of comparison; what belongs to one query is summed into its row).
 Out: limits and p-values as plain floats, None where there is nothing to say. Every function is given its seed.
@@ -111,6 +111,23 @@ def mean_interval(
         return None
     low, high = centre + found[0] * spread, centre + found[1] * spread
     return (max(low, 0.0) if values.min() >= 0 else low), high
+
+
+def ratio_interval(
+    numerators: Floats, denominators: Floats, *, seed: int = 1, confidence: float = 0.95
+) -> Interval | None:
+    """Interval of sum(numerators) / sum(denominators), on the scale of logarithms; None when it cannot be known."""
+    top, bottom = float(numerators.sum()), float(denominators.sum())
+    if top <= 0 or bottom <= 0:
+        return None
+    x, u = numerators / top, denominators / bottom
+    columns = np.column_stack([x, u, x * x, x * u, u * u])
+    seen_error = math.sqrt(float(((x - u) ** 2).sum()))
+    x, u, xx, xu, uu = bootstrap_sums(columns, resamples_for(x.size), seed).T
+    with np.errstate(divide="ignore", invalid="ignore"):
+        errors = np.sqrt(np.maximum(xx / x**2 - 2 * xu / (x * u) + uu / u**2, 0.0))
+        found = symmetric_t(0.0, seen_error, np.log(x) - np.log(u), errors, confidence)
+    return None if found is None else (top / bottom * math.exp(found[0]), top / bottom * math.exp(min(found[1], 700.0)))
 
 
 def signs(rows: int, permutations: int, seed: int) -> Iterator[NDArray[np.float32]]:

@@ -1,6 +1,6 @@
-"""Ratios of sums over queries, such as dollars per verified row: intervals, and the test by swapping teachers.
+"""Two ratios of sums over the same queries, such as dollars per verified row: intervals, and a test by swapping.
 
-In: for each query a numerator (dollars, tokens) and a denominator (verified or not, or 1) of one or two teachers.
+In: for each query a numerator (dollars, tokens) and a denominator (verified or not, or 1) of two teachers.
 Out: limits and p-values. Queries that are never solved stand in the numerator, as their money was spent.
 """
 
@@ -92,23 +92,6 @@ def compare_ratios(
 
 def _exp(value: float) -> float:
     return math.exp(min(value, 700.0))
-
-
-def ratio_interval(
-    numerators: Floats, denominators: Floats, *, seed: int = 1, confidence: float = 0.95
-) -> Interval | None:
-    """Interval of sum(numerators) / sum(denominators), on the scale of logarithms; None when it cannot be known."""
-    top, bottom = float(numerators.sum()), float(denominators.sum())
-    if top <= 0 or bottom <= 0:
-        return None
-    x, u = numerators / top, denominators / bottom
-    columns = np.column_stack([x, u, x * x, x * u, u * u])
-    seen_error = math.sqrt(float(((x - u) ** 2).sum()))
-    x, u, xx, xu, uu = bootstrap_sums(columns, resamples_for(x.size), seed).T
-    with np.errstate(divide="ignore", invalid="ignore"):
-        errors = np.sqrt(np.maximum(xx / x**2 - 2 * xu / (x * u) + uu / u**2, 0.0))
-        found = symmetric_t(0.0, seen_error, np.log(x) - np.log(u), errors, confidence)
-    return None if found is None else (top / bottom * _exp(found[0]), top / bottom * _exp(found[1]))
 
 
 def swap_ratio(

@@ -15,16 +15,15 @@ import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from stillhouse.records import Fault
-from stillhouse.transport.faults import printable, raw_start
-from stillhouse.transport.http_parser import BadHttp, Response
+from stillhouse.transport.connection import Connection, Exchange
+from stillhouse.transport.faults import printable
 
 CONNECT_SECONDS = 20.0
 KEEP_SECONDS = 4.0  # servers such as uvicorn drop an idle connection after 5 s: never send on one that is about to go
-MOST_BUFFERED = 4_000_000  # bytes of a stream that wait for their reader before the sender is held back
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,104 +70,6 @@ class _Place:
     shown: str
 
 
-class _Exchange:
-    """One request and what has come of its reply."""
-
-    __slots__ = ("bytes_read", "error", "future", "held", "max_bytes", "pieces", "response", "streaming", "where")
-
-    def __init__(self, where: str, max_bytes: int, future: asyncio.Future[None], *, streaming: bool) -> None:
-        self.where, self.max_bytes, self.streaming = where, max_bytes, streaming
-        self.future = future  # of the whole reply; in a stream of the next thing that happens
-        self.response = Response()
-        self.pieces: deque[bytes] = deque()
-        self.bytes_read = self.held = 0
-        self.error: Fault | None = None
-
-    def feed(self, data: bytes) -> None:
-        response = self.response
-        try:
-            for piece in response.feed(data):
-                self.pieces.append(piece)
-                self.bytes_read += len(piece)
-                self.held += len(piece)
-        except BadHttp as bad:
-            self.fail("bad_envelope", f"answered with what is not HTTP: {printable(str(bad))}")
-            return
-        if max(self.bytes_read, response.length or 0 if response.has_head else 0) > self.max_bytes:
-            self.fail("too_large", f"sent more than {self.max_bytes} bytes")
-        elif response.complete or self.streaming:
-            self.wake()
-
-    def lost(self, why: str) -> None:
-        """The connection is gone."""
-        if self.error is not None or self.response.end():
-            self.wake()
-        elif self.response.has_head:
-            self.fail("cut_body", f"closed the connection after {self.bytes_read} bytes of the reply{why}")
-        else:
-            self.fail("reset", f"closed the connection without a reply{why}")
-
-    def fail(self, kind: str, reason: str) -> None:
-        """Everything that goes wrong once the request is on its way may have been paid."""
-        status, raw = self.response.status or None, raw_start(b"".join(self.pieces))
-        self.error = Fault(kind, f"{self.where} {reason}", status=status, maybe_paid=True, raw=raw)
-        self.wake()
-
-    def expire(self, deadline: float) -> None:
-        """Too late; unless all of it came in the very turn in which the time ran out."""
-        if self.error is None and not self.response.complete:
-            self.fail("timeout", f"gave no whole reply within {deadline:g} s")
-
-    def wake(self) -> None:
-        if not self.future.done():
-            self.future.set_result(None)
-
-
-class _Connection(asyncio.Protocol):
-    """One socket; carries one exchange at a time."""
-
-    __slots__ = ("exchange", "idle_since", "lost", "paused", "transport")
-
-    def __init__(self) -> None:
-        self.transport: asyncio.Transport | None = None
-        self.exchange: _Exchange | None = None
-        self.idle_since = 0.0
-        self.paused = False
-        self.lost: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-
-    def data_received(self, data: bytes) -> None:
-        exchange = self.exchange
-        if exchange is None:
-            self.abort()  # it speaks without having been asked: it is about to close, or broken
-            return
-        exchange.feed(data)
-        if exchange.streaming and exchange.held > MOST_BUFFERED and not self.paused and self.transport is not None:
-            self.paused = True
-            self.transport.pause_reading()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        if self.exchange is not None:
-            self.exchange.lost(f" ({printable(str(error) or type(error).__name__)})" if error else "")
-        if not self.lost.done():
-            self.lost.set_result(None)
-
-    def resume(self) -> None:
-        if self.paused and self.transport is not None:
-            self.paused = False
-            self.transport.resume_reading()
-
-    @property
-    def open(self) -> bool:
-        return not self.lost.done() and self.transport is not None and not self.transport.is_closing()
-
-    def abort(self) -> None:
-        if self.transport is not None:
-            self.transport.abort()
-
-
 class HttpWire:
     """Keeps connections to any number of places; bound to the event loop that first uses it.
 
@@ -179,8 +80,8 @@ class HttpWire:
         self._ca_file = ca_file
         self._tls: ssl.SSLContext | None = None
         self._places: dict[str, _Place] = {}
-        self._idle: dict[tuple[str, int, bool], deque[_Connection]] = {}
-        self._all: set[_Connection] = set()
+        self._idle: dict[tuple[str, int, bool], deque[Connection]] = {}
+        self._all: set[Connection] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def fetch(
@@ -190,7 +91,7 @@ class HttpWire:
         loop, place = asyncio.get_running_loop(), self._place(url)
         head = _head(method, place, body, headers)
         connection = await self._connection(loop, place, deadline)
-        exchange = _Exchange(place.shown, max_bytes, loop.create_future(), streaming=False)
+        exchange = Exchange(place.shown, max_bytes, loop.create_future(), streaming=False)
         timer = self._send(loop, connection, exchange, head, body, deadline)
         try:
             await exchange.future
@@ -210,7 +111,7 @@ class HttpWire:
         loop, place = asyncio.get_running_loop(), self._place(url)
         head = _head(method, place, body, headers)
         connection = await self._connection(loop, place, deadline)
-        exchange = _Exchange(place.shown, max_bytes, loop.create_future(), streaming=True)
+        exchange = Exchange(place.shown, max_bytes, loop.create_future(), streaming=True)
         timer = self._send(loop, connection, exchange, head, body, deadline)
         try:
             while not exchange.response.has_head and exchange.error is None:
@@ -236,8 +137,8 @@ class HttpWire:
     def _send(
         self,
         loop: asyncio.AbstractEventLoop,
-        connection: _Connection,
-        exchange: _Exchange,
+        connection: Connection,
+        exchange: Exchange,
         head: bytes,
         body: bytes | None,
         deadline: float,
@@ -250,7 +151,7 @@ class HttpWire:
         return loop.call_later(deadline, exchange.expire, deadline)
 
     def _leave(
-        self, loop: asyncio.AbstractEventLoop, place: _Place, connection: _Connection, exchange: _Exchange
+        self, loop: asyncio.AbstractEventLoop, place: _Place, connection: Connection, exchange: Exchange
     ) -> None:
         """Keep the connection where its reply is whole and it may be kept; drop it otherwise."""
         connection.exchange = None
@@ -264,7 +165,7 @@ class HttpWire:
             self._all.discard(connection)
             connection.abort()
 
-    async def _connection(self, loop: asyncio.AbstractEventLoop, place: _Place, deadline: float) -> _Connection:
+    async def _connection(self, loop: asyncio.AbstractEventLoop, place: _Place, deadline: float) -> Connection:
         if self._loop is not loop:
             self._idle, self._all, self._loop = {}, set(), loop
         idle = self._idle.get((place.host, place.port, place.tls))
@@ -282,12 +183,12 @@ class HttpWire:
         self._all.add(connection)
         return connection
 
-    async def _connect(self, loop: asyncio.AbstractEventLoop, place: _Place, seconds: float) -> _Connection:
+    async def _connect(self, loop: asyncio.AbstractEventLoop, place: _Place, seconds: float) -> Connection:
         fault: Fault
         try:
             async with asyncio.timeout(seconds):
                 transport, connection = await loop.create_connection(
-                    _Connection,
+                    Connection,
                     place.host,
                     place.port,
                     ssl=self._context() if place.tls else None,
@@ -325,7 +226,7 @@ class _Streamed:
 
     __slots__ = ("_connection", "_exchange", "_loop", "headers", "status")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, connection: _Connection, exchange: _Exchange) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, connection: Connection, exchange: Exchange) -> None:
         self._loop, self._connection, self._exchange = loop, connection, exchange
         self.status: int = exchange.response.status
         self.headers: Mapping[str, str] = exchange.response.headers

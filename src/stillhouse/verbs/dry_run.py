@@ -95,7 +95,8 @@ def _rest(made: Recipe, found: Parts, until: str | None) -> list[str]:
         "train": f"  train    {made.train.base}, {made.train.method}, learning rate {made.train.learning_rate:g}, "
         f"{made.train.epochs:g} epochs" if made.train.to or made.evaluate.benchmarks else "",
         "evaluate": f"  evaluate {', '.join(made.evaluate.benchmarks)}" if made.evaluate.benchmarks else "",
-        "compare": f"  compare  decide by {made.decide_by or 'the default measure'}", "report": "  report   report.html",
+        "compare": f"  compare  decide by {made.decide_by or 'the default measure'}", 
+        "report": "  report   report.html",
     }  # fmt: skip
     lines = []
     for stage in ("curate", "distill", "filter", "export", "train", "evaluate", "compare", "report"):

@@ -10,6 +10,7 @@ import re
 import unicodedata
 
 from stillhouse.records import Ask, Query, Response, Verdict
+from stillhouse.verifiers.choice_options import options
 from stillhouse.verifiers.judged import ask_science, settle_science
 from stillhouse.verifiers.math_extract import last_boxed
 
@@ -24,10 +25,6 @@ _SAYS = re.compile(
     rf"(?i:\s+(?:is|are|would be|option|choice))*\s*(?:是|为)?\s*[:：]?\s*{_LETTERS}"
 )
 _LINE = re.compile(rf"^\s*{_LETTERS}\s*(?:[.:)：、]|$)", re.MULTILINE)
-_OPTION = r"(?:^|\s)[(\[]?{letter}[)\].:：、]"
-_OPTIONS = re.compile(
-    rf"{_OPTION.format(letter='([A-J])')}\s*(.+?)(?=\s*{_OPTION.format(letter='[A-J]')}\s|\Z)", re.DOTALL | re.MULTILINE
-)
 
 
 class Choice:
@@ -113,8 +110,7 @@ def _by_text(text: str, question: str) -> frozenset[str] | None:
     wanted = _folded(text)
     if not wanted:
         return None
-    options = {letter: _folded(option) for letter, option in _OPTIONS.findall(question[-MAX_QUESTION:])}
-    found = [letter for letter, option in options.items() if option == wanted]
+    found = [letter for letter, option in options(question).items() if _folded(option) == wanted]
     return frozenset(found) if len(found) == 1 else None
 
 

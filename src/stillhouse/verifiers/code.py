@@ -15,7 +15,7 @@ from stillhouse.sandbox.jail import Breaks, Sandbox, SandboxDown
 from stillhouse.sandbox.limits import COMPILING, MIB, Limits
 from stillhouse.sandbox.outcome import Case, Ran
 from stillhouse.verifiers.code_fences import Language, Solution, blocks, solution
-from stillhouse.verifiers.code_tests import Test, Unreadable, languages, read
+from stillhouse.verifiers.code_tests import Check, Unreadable, languages, read
 
 _VERSION = "1"
 _RULE = "sandbox"
@@ -101,12 +101,12 @@ class Code:
         """End the sandbox; it also ends with this process."""
         self.sandbox.close()
 
-    def _read(self, query: Query) -> tuple[list[Test], frozenset[Language]]:
+    def _read(self, query: Query) -> tuple[list[Check], frozenset[Language]]:
         tests = read(query.test_case, self.tests)
         test_case: Mapping[str, Any] = query.test_case or {}
         return tests, languages(test_case)
 
-    def _judge(self, found: Solution, tests: list[Test]) -> Verdict:
+    def _judge(self, found: Solution, tests: list[Check]) -> Verdict:
         reasons: list[str] = []
 
         def go_on(ran: Ran) -> bool:

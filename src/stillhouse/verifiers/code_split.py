@@ -11,7 +11,7 @@ import ast
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from stillhouse.verifiers.code_values import CONSTANT_CALLS, MODULES, OUTER_CALLS
+from stillhouse.verifiers.code_values import CONSTANT_CALLS, METHODS, MODULES, OUTER_CALLS
 
 # a call of these on a value of the answer, with nothing but constants beside, may run inside: it says nothing of
 # what is expected, and turns iterators and the like into plain values
@@ -22,6 +22,7 @@ _TRANSPARENT = frozenset((
 _TELLING = frozenset(
     ("abs", "isclose", "all", "any", "isinstance", "allclose", "array_equal", "approx", "assert_equal")
 )
+_ITERATING = frozenset(("map", "filter", "zip", "enumerate"))
 _HOLE = "__value_{}__"
 
 
@@ -121,9 +122,8 @@ class _Splitter:
     @staticmethod
     def _both_sides(outer: ast.expr) -> bool:
         """Two values of the answer against each other: nothing expected is known, and they may be its own objects."""
-        if not isinstance(outer, ast.Compare):
-            return False
-        return sum(_has_hole(side) for side in (outer.left, *outer.comparators)) > 1
+        compared = [each for each in ast.walk(outer) if isinstance(each, ast.Compare)]
+        return any(sum(map(_has_hole, (each.left, *each.comparators))) > 1 for each in compared)
 
     def _mentions(self, node: ast.AST) -> bool:
         return any(isinstance(each, ast.Name) and each.id in self.answer_names for each in ast.walk(node))
@@ -170,7 +170,7 @@ class _Splitter:
             tried: list[str] = []
             self.values += len(holes)
             made = self._outer(side, tried)
-            if made is None and self._mentions(side) and not _tells(side):
+            if made is None and self._mentions(side) and not _tells(side) and not self._helped(side):
                 tried = []
                 made = self._hole(side, tried)
             self.values -= len(holes)
@@ -179,6 +179,17 @@ class _Splitter:
             holes += tried
             sides.append(made)
         return ast.copy_location(ast.Compare(sides[0], node.ops, sides[1:]), node)
+
+    def _helped(self, node: ast.expr) -> bool:
+        """Does a helper take the answer's value with something beside it, as `close(f(x), 0.5)` does?"""
+        for each in ast.walk(node):
+            if not isinstance(each, ast.Call) or not any(self._mentions(argument) for argument in each.args):
+                continue
+            root = _root(each)
+            known = root is not None and root.id in self.answer_names | _TRANSPARENT | _ITERATING
+            if not known and len(each.args) + len(each.keywords) > 1:
+                return True
+        return False
 
     def _chain(self, node: ast.expr, holes: list[str]) -> ast.expr | None:
         """A name, call, attribute or subscript: the answer's own stays inside, known functions stay outside."""
@@ -212,7 +223,7 @@ class _Splitter:
 
     def _method(self, node: ast.expr, holes: list[str]) -> ast.expr | None:
         """`"a,b".split(",")`: a method of a literal, outside."""
-        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+        if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in METHODS):
             return None
         receiver = self._outer(node.func.value, holes)
         if receiver is None:

@@ -44,7 +44,7 @@ class Unreadable(Exception):  # noqa: N818  a finding about a query
 
 
 @dataclass(frozen=True, slots=True)
-class Test:
+class Check:
     """case: for the sandbox; split: of an assert; expected: of an output; weak: its comparison runs inside."""
 
     case: Case
@@ -104,7 +104,7 @@ def languages(test_case: Mapping[str, Any]) -> frozenset[Language]:
     return frozenset({"python"}) if test_case.get("call_type") == "assert" else frozenset({"python", "cpp"})
 
 
-def read(test_case: Mapping[str, Any] | None, most: int) -> list[Test]:
+def read(test_case: Mapping[str, Any] | None, most: int) -> list[Check]:
     """The first `most` tests. Raises Unreadable."""
     if not isinstance(test_case, Mapping) or not test_case:
         raise Unreadable("the query has no test_case")
@@ -116,7 +116,7 @@ def read(test_case: Mapping[str, Any] | None, most: int) -> list[Test]:
     raise Unreadable(f"call_type is {kind!r}, not 'assert' or 'std'"[:200])
 
 
-def _asserts(test_case: Mapping[str, Any], most: int) -> list[Test]:
+def _asserts(test_case: Mapping[str, Any], most: int) -> list[Check]:
     function = test_case.get("fn_name") or ""
     listed = test_case.get("assert_case")
     if isinstance(listed, str):
@@ -133,7 +133,7 @@ def _asserts(test_case: Mapping[str, Any], most: int) -> list[Test]:
             raise Unreadable(f"assert_case {number} is not Python: {str(error)[:100]}") from error
         if not made.asserts:
             raise Unreadable(f"assert_case {number} asserts nothing")
-        tests.append(Test(Case(steps=(*_names(function, text), *made.steps)), made))
+        tests.append(Check(Case(steps=(*_names(function, text), *made.steps)), made))
     return tests
 
 
@@ -146,7 +146,7 @@ def _names(function: str, text: str) -> list[tuple[Any, str]]:
     return steps
 
 
-def _outputs(test_case: Mapping[str, Any], most: int) -> list[Test]:
+def _outputs(test_case: Mapping[str, Any], most: int) -> list[Check]:
     inputs, outputs = test_case.get("inputs"), test_case.get("outputs")
     if isinstance(inputs, str) or isinstance(outputs, str) or not isinstance(inputs, Sequence | None):
         raise Unreadable("inputs and outputs must be lists")
@@ -155,7 +155,7 @@ def _outputs(test_case: Mapping[str, Any], most: int) -> list[Test]:
     if len(inputs) != len(outputs):
         raise Unreadable(f"{len(inputs)} inputs and {len(outputs)} outputs")
     pairs = list(zip(inputs, outputs, strict=True))[:most]
-    return [Test(Case(stdin=_text(i).encode("utf-8", "surrogatepass")), None, _text(o)) for i, o in pairs]
+    return [Check(Case(stdin=_text(i).encode("utf-8", "surrogatepass")), None, _text(o)) for i, o in pairs]
 
 
 def _text(value: Any) -> str:

@@ -21,7 +21,7 @@ OUTER_CALLS: dict[str, Callable[..., Any]] = {
     "repr": repr, "complex": complex, "bytes": bytes,
 }  # fmt: skip
 _TYPES = {name: kind for name, kind in OUTER_CALLS.items() if isinstance(kind, type)}
-_METHODS = frozenset((
+METHODS = frozenset((
     "upper", "lower", "strip", "lstrip", "rstrip", "split", "rsplit", "splitlines", "join", "title", "capitalize",
     "swapcase", "count", "index", "find", "startswith", "endswith", "encode", "decode", "keys", "values", "items",
     "isdigit", "isalpha", "issubset", "issuperset", "union", "intersection", "difference",
@@ -172,6 +172,6 @@ def _call(node: ast.Call, names: Mapping[str, Any]) -> Any:
         if function.attr in ("factorial", "comb", "perm", "prod", "pow", "lcm") and _bits(*arguments) > 24:
             raise NotOutside(f"a large {function.attr}")
         return getattr(MODULES[function.value.id], function.attr)(*arguments, **keywords)
-    if isinstance(function, ast.Attribute) and function.attr in _METHODS:
+    if isinstance(function, ast.Attribute) and function.attr in METHODS:
         return getattr(evaluate(function.value, names), function.attr)(*arguments, **keywords)
     raise NotOutside("a call")

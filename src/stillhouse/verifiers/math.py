@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 
 from stillhouse.records import Ask, Query, Response, UserMistake, Verdict
-from stillhouse.verifiers import math_backend, math_fast, math_guard, math_judge
+from stillhouse.verifiers import math_backend, math_fast, math_guard, math_judge, math_words
+from stillhouse.verifiers.choice_options import options
 from stillhouse.verifiers.math_clean import clean, key
 from stillhouse.verifiers.math_compare import compare
 from stillhouse.verifiers.math_equal import same
@@ -22,7 +23,9 @@ from stillhouse.verifiers.math_tree import num
 Decision = tuple[str, bool | None, str]
 
 _GROUPS = re.compile(r"(?<!\d)\d{1,3}(?:,[1-9]\d{2})+(?!\d)")
+_COMMA_DECIMAL = re.compile(r"-?0,\d+")
 _PROSE_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}(?![a-zA-Z])")
+_BOUND = re.compile(r"\bat (least|most)\b", re.IGNORECASE)
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 MANY_WORDS, MANY_CHARACTERS = 7, 14
 MODES = ("last", "required")
@@ -87,11 +90,24 @@ class Math:
         if not found.text:
             return Verdict.of(0, 1, "math_empty", "the box is empty")
         rule, equal, reason = decide(reference, found.text)
+        if equal is False and rule == "math_convention_letter" and self._by_option(query.text, reference, found.text):
+            rule, equal, reason = "math_convention_option", True, "the text of the option with that letter"
         if not found.boxed:
             rule, reason = "math_unboxed", f"{rule}: {reason}"
         if equal is None:
             return Verdict.unknown(rule, reason)
         return Verdict.of(int(equal), 1, rule, reason)
+
+    def _by_option(self, question: str, reference: str, answer: str) -> bool:
+        """A letter on one side and, on the other, what the question gives as the option of that letter."""
+        left, right = math_words.letter(clean(reference)), math_words.letter(clean(answer))
+        if (left is None) == (right is None):
+            return False
+        name = (left or right or ("", ""))[0]
+        text = options(question).get(name)
+        if not text:
+            return False
+        return bool(decide(text, answer)[1] if left else decide(reference, text)[1])
 
     def canary(self) -> None:
         """Known pairs through Math-Verify, whose errors would otherwise look like wrong answers."""
@@ -103,6 +119,8 @@ class Math:
 def decide(reference: str, answer: str) -> Decision:
     """Rule, equal (None: unknown) and reason for two final answers, the reference first."""
     left, right = clean(reference), clean(answer)
+    if _opposed(left, right):
+        return "math_convention_words", False, "at least is not at most"
     known = math_fast.decide(left, right)
     if known is not None:
         return "math_exact", known, "equal" if known else "different"
@@ -114,9 +132,16 @@ def decide(reference: str, answer: str) -> Decision:
         return "guard", None, str(error)
     except RecursionError:
         return "guard", None, "a formula nested too deep"
+    except Exception as error:  # noqa: BLE001  a fault of our own reading leaves the pair unknown, and says so
+        return "error", None, f"{type(error).__name__}: {error}"[:300]
     if same is not None:
         return rule, same, "equal" if same else "different"
     return _by_math_verify(left, right)
+
+
+def _opposed(left: str, right: str) -> bool:
+    one, two = _BOUND.search(left), _BOUND.search(right)
+    return one is not None and two is not None and one[1].lower() != two[1].lower()
 
 
 def _by_convention(left: str, right: str) -> tuple[str, bool | None]:
@@ -133,8 +158,10 @@ def _by_convention(left: str, right: str) -> tuple[str, bool | None]:
 
 
 def _readings(text: str) -> list[Shape]:
-    """A text's shape; of digits in groups of three both the number and the list."""
+    """A text's shape; of digits in groups of three the number and the list, of `0,5` the list and the decimal."""
     texts = [text, text.replace(",", ", ")] if _GROUPS.search(text) else [text]
+    if _COMMA_DECIMAL.fullmatch(text):
+        texts.append(text.replace(",", "."))
     return [shape for shape in map(read, texts) if shape is not None]
 
 

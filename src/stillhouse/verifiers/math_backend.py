@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import math_verify  # type: ignore[import-untyped]  # it ships no types
+import math_verify  # it ships no types
 from math_verify import LatexExtractionConfig
 
 logging.getLogger("math_verify").setLevel(logging.ERROR)

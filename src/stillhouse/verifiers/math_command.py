@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from stillhouse.verifiers.math_grid import Grid, angle, divided, is_minus_one, multiplied, single
+from stillhouse.verifiers.math_grid import Grid, angle, divided, is_minus_one, multiplied, named_constant, single
 from stillhouse.verifiers.math_token import UnreadableError
 from stillhouse.verifiers.math_tree import Node, num
 from stillhouse.verifiers.math_words import word_set
@@ -43,6 +43,8 @@ def command(parser: Parser, name: str) -> Node | Grid:
         inner = single(parser.sum())
         parser.expect(CLOSERS[name])
         return Node("call", (inner,), "floor" if name == "lfloor" else "ceil")
+    if name in ("sum", "prod"):
+        return _series(parser, name)
     if name == "begin":
         return _matrix(parser)
     if name in ACCENTS:
@@ -61,6 +63,27 @@ def _square_root(parser: Parser) -> Node:
         degree = single(parser.sum())
         parser.expect("]")
     return Node("call", (single(parser.argument()), degree), "root")
+
+
+def _series(parser: Parser, name: str) -> Node:
+    r"""\sum_{k=1}^{n} of the term that follows."""
+    parser.expect("_")
+    opener = parser.peek().text
+    if opener not in ("{", "("):
+        raise UnreadableError("a sum without its index")
+    parser.at += 1
+    index = parser.atom()
+    parser.expect("=")
+    low = single(parser.sum())
+    parser.expect(CLOSERS[opener])
+    parser.expect("^")
+    high = parser.exponent()
+    if not isinstance(index, Node) or index.op not in ("sym", "const") or index.name == "pi":
+        raise UnreadableError("a sum over something else than a name")
+    body = single(parser.product())
+    if index.op == "const":  # i and e are names here
+        body = named_constant(body, index.name)
+    return Node(name, (body, low, high), index.name)
 
 
 def _accent(parser: Parser, name: str) -> Node | Grid:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from fractions import Fraction
 from functools import cache
 
+from stillhouse.verifiers.math_modular import residues_agree
 from stillhouse.verifiers.math_number import Arithmetic, GuardError, UndefinedError, Value
 from stillhouse.verifiers.math_tree import Node, evaluate, has, symbols
 
@@ -18,6 +19,8 @@ DIGITS, MORE_DIGITS = 50, 120
 AGREE = 38  # digits
 ENOUGH = 3  # points at which both sides must have a value
 MAX_SYMBOLS = 24
+SMALL_BITS = 60  # below, AGREE digits reach well behind the decimal point
+MOST_DIGITS = 3_000
 
 
 @cache
@@ -49,6 +52,8 @@ def same_number(a: Node, b: Node, log_base: int | None = None, point: Mapping[st
     if left is None or right is None:
         return None if left is None else False
     close = agree(left, right, low)
+    if close and not (isinstance(left, Fraction) and isinstance(right, Fraction)):
+        return _to_the_last_digit(a, b, max(low.ctx.mag(low.float(left)), low.ctx.mag(low.float(right))), log_base)
     if close is not None:
         return close
     high = arithmetic(MORE_DIGITS, False, log_base)
@@ -57,6 +62,23 @@ def same_number(a: Node, b: Node, log_base: int | None = None, point: Mapping[st
         return None
     # a difference that shrinks with the precision is rounding, one that stays is real
     return bool(abs(high.float(left) - high.float(right)) < high.ctx.mpf(10) ** (-MORE_DIGITS + 30))
+
+
+def _to_the_last_digit(a: Node, b: Node, bits: int, log_base: int | None) -> bool:
+    """Whether numbers that agree in their first digits agree behind the decimal point too: 2^9999 is not 2^9999 + 1."""
+    if bits < SMALL_BITS:
+        return True
+    digits = int(bits * 0.30103) + AGREE
+    if digits > MOST_DIGITS:
+        alike = residues_agree(a, b)
+        if alike is None:
+            raise GuardError("numbers too large to be told apart")
+        return alike
+    numbers = Arithmetic(digits, real=False, log_base=log_base)
+    left, right = value(a, numbers), value(b, numbers)
+    if left is None or right is None:
+        return False
+    return bool(abs(numbers.float(left) - numbers.float(right)) < numbers.ctx.mpf(10) ** -(AGREE // 2))
 
 
 def value(node: Node, numbers: Arithmetic, point: Mapping[str, Value] | None = None) -> Value | None:

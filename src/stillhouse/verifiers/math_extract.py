@@ -62,8 +62,13 @@ def last_boxed(text: str) -> str | None:
     boxes = _boxes(text)
     if not boxes:
         return None
-    contents = [boxes[-1][2]]
-    for left, right in zip(reversed(boxes[:-1]), reversed(boxes), strict=False):
+    return _joined(text, boxes)
+
+
+def _joined(text: str, found: list[tuple[int, int, str]]) -> str:
+    """The last of what was found, with those before it that only "and", "or" or a comma part from it."""
+    contents = [found[-1][2]]
+    for left, right in zip(reversed(found[:-1]), reversed(found), strict=False):
         between = text[left[1] : right[0]]
         if len(between) > 40 or not (_LINK.fullmatch(between) or _BESIDE.fullmatch(between)):
             break
@@ -131,16 +136,16 @@ def last_formula(answer: str) -> str | None:
         rest = tail[anchor.end() :].strip().split("\n")[0].strip()
         if rest:
             return _first_formula(rest)
-    last = _last(_FORMULA, tail)
-    if last is None and len(text) <= SHORT and "\n" not in text and not _SENTENCE.search(text):
+    formulas = [(match.start(), match.end(), _inside(match)) for match in _FORMULA.finditer(tail)]
+    if not formulas and len(text) <= SHORT and "\n" not in text and not _SENTENCE.search(text):
         return text
     stated = stated_formula(tail)
     if stated is not None:
         return stated
-    number = _last(_NUMBER, tail, last.end() if last else 0)
+    number = _last(_NUMBER, tail, formulas[-1][1] if formulas else 0)
     if number is not None:
-        return number[0].strip()
-    return _inside(last) if last else None
+        return number[0].strip(" ,")
+    return _joined(tail, formulas) if formulas else None
 
 
 def _last(pattern: re.Pattern[str], text: str, start: int = 0) -> re.Match[str] | None:

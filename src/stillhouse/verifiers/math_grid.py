@@ -130,3 +130,12 @@ def is_minus_one(node: Node) -> bool:
 
 def angle(node: Node) -> bool:
     return node.op == "const" or any(arg.op == "const" and arg.name == "pi" for arg in node.args)
+
+
+def named_constant(node: Node, name: str) -> Node:
+    """The tree with the constant i or e as a variable: the index of a sum."""
+    if node.op == "const" and node.name == name:
+        return Node("sym", name=name)
+    if not node.args:
+        return node
+    return Node(node.op, tuple(named_constant(arg, name) for arg in node.args), node.name, node.number)

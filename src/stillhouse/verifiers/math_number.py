@@ -20,7 +20,7 @@ EXACT_BITS = 20_000  # of a power or factorial that is kept exact
 MAGNITUDE_BITS = 1 << 40  # of a float's exponent
 ROOT_BITS = 4_000
 TRIG_BITS = 1_000  # sine of anything larger would need as many digits
-FACTORIAL_EXACT = 1_500
+FACTORIAL_EXACT = 5_000
 COMBINE_LIMIT = 10_000
 
 
@@ -153,6 +153,8 @@ class Arithmetic:
 
     def call(self, name: str, args: list[Value]) -> Value:
         """A named function of one or more values."""
+        if len(args) < _ARITY.get(name, 1):
+            raise UndefinedError(f"{name} of too few values")
         if name in _RATIONAL:
             return _RATIONAL[name](self, args)
         x = self.float(args[0])
@@ -292,7 +294,9 @@ def _sign(_: Arithmetic, args: list[Value]) -> Value:
     return Fraction((value > 0) - (value < 0))
 
 
+_ARITY = {"binom": 2, "root": 2, "mod": 2}
 _RATIONAL: dict[str, Callable[[Arithmetic, list[Value]], Value]] = {
+    "based": lambda _, v: v[0],
     "abs": _abs, "floor": _floor, "ceil": _ceil, "gcd": _fold(math.gcd), "lcm": _fold(math.lcm), "max": _extreme(max),
     "min": _extreme(min), "mod": _modulo, "sgn": _sign, "factorial": lambda a, v: a.factorial(v[0]),
     "binom": lambda a, v: a.binomial(v[0], v[1]), "root": lambda a, v: a.root(v[0], v[1]),

@@ -256,7 +256,24 @@ class Parser:
                     last = Node("pow", (last, self.exponent()))
                 letters[-1] = last
             return Node("mul", tuple(letters))
+        if token.text == "C" and self.is_op("("):
+            chosen = self._chosen()
+            if chosen is not None:
+                return chosen
         return self._subscripted(token.text) if self.is_op("_") else symbol(token.text)
+
+    def _chosen(self) -> Node | None:
+        """C(n, k) in plain text is a binomial; C(x) is a product."""
+        saved = self.at
+        self.at += 1
+        upper = self.sum()
+        if self.is_op(","):
+            self.at += 1
+            lower = single(self.sum())
+            self.expect(")")
+            return Node("call", (single(upper), lower), "binom")
+        self.at = saved
+        return None
 
     def _subscripted(self, name: str) -> Node:
         self.at += 1

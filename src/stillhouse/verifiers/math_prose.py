@@ -9,10 +9,16 @@ from __future__ import annotations
 import re
 
 _DELIMITED = re.compile(r"\$\$[^$]+\$\$|\\\[[^\]]+\\\]|(?<!\\)\$(?:[^$\\\n]|\\.)+\$|\\\((?:[^\\]|\\[^)])+\\\)")
-_ATOM = r"(?:\d[\d,]*(?:\.\d+)?!?%?|[A-Za-z](?:_\w+)?(?![A-Za-z'’])!?|\\[a-zA-Z]+|[()\[\]{}^|]|sqrt|sum|log|ln|sin|cos|tan|pi)"
+_ATOM = (
+    r"(?:\d[\d,]*(?:\.\d+)?!?%?|[A-Za-z](?:_\w+)?(?![A-Za-z'’])!?|\\[a-zA-Z]+|[()\[\]{}^|]"
+    r"|sqrt|sum|log|ln|sin|cos|tan|pi)"
+)
 _BARE = rf"[-+−]?{_ATOM}(?:\s?[-+*/^=<>≤≥_!,]\s?[-+−]?{_ATOM}|{_ATOM}|!)*"
 _FORMULA = rf"(?:\x00\d+\x00|{_BARE})"
-_UNIT = r"(?:\s?(?:[kcmµ]?m|[km]?g|cm\^2|m\^2|km/h|m/s|inch(?:es)?|feet|foot|miles?|hours?|minutes?|seconds?|days?|degrees?)\b)?"
+_UNIT = (
+    r"(?:\s?(?:[kcmµ]?m|[km]?g|cm\^2|m\^2|km/h|m/s|inch(?:es)?|feet|foot|miles?|hours?|minutes?|seconds?|days?"
+    r"|degrees?)\b)?"
+)
 _FILLER = (
     r"(?:\s+(?:given|equal|by|to|exactly|simply|therefore|thus|only|just|indeed|the|expression|value|set|values|integers?|"
     r"numbers?|number|formula|as|follows|also|at|least|most|approximately|about|then|a|an|total|of))*"

@@ -43,9 +43,11 @@ def quantity(body: list[Token]) -> Shape:
         compound = _compound(made, rest)
         if compound is not None:
             return compound
-        unit = _unit(rest, parser)
+        factor, unit = _unit(rest)
         if unit is None:
             raise UnreadableError(f"what follows is not read: {rest[0].text!r}")
+        if factor != 1 and isinstance(made, Node):
+            made = Node("mul", (made, num(factor)))
     if isinstance(made, Grid):
         return Matrix(tuple(tuple(_one(cell, body) for cell in row) for row in made.rows))
     if unit is not None and not unit.dimension and unit.factor == 1:
@@ -75,12 +77,12 @@ def _currency(text: str) -> math_units.Unit | None:
     return None
 
 
-def _unit(rest: list[Token], parser: Parser) -> math_units.Unit | None:
-    """The unit that stands behind a number."""
+def _unit(rest: list[Token]) -> tuple[int, math_units.Unit | None]:
+    """What the words behind a number multiply it by (million), and its unit; None where they are neither."""
     words = [token.text for token in rest if not (token.kind == "op" and token.text in ("(", ")", "{", "}"))]
     if rest[0].kind == "cmd" and rest[0].text == "degree":
         scale = {"C": "degree celsius", "F": "degree fahrenheit"}.get("".join(words[1:]))
-        return math_units.UNITS[scale] if scale else None
+        return 1, math_units.UNITS[scale] if scale else None
     if rest[0].kind == "cmd" and rest[0].text == "dollar":
         words = ["dollar", *words[1:]]
     elif rest[0].kind == "op" and rest[0].text == "¥":
@@ -90,9 +92,10 @@ def _unit(rest: list[Token], parser: Parser) -> math_units.Unit | None:
     else:
         short = rest[0].kind == "word" and not math_units.known(rest[0].text) and len(rest[0].text) < 3
         if short or (rest[0].kind not in ("text", "word") and rest[0].text != "/"):
-            return None
-    text = " ".join(words).replace("^ ", "^")
-    return math_units.read(text.replace("per cent", "percent"))
+            return 1, None
+    factor, words = math_units.multiple(words)
+    text = " ".join(words).replace("^ ", "^").strip()
+    return factor, math_units.read(text) if text else math_units.Unit()
 
 
 def _letters_of_unit(body: list[Token]) -> int | None:

@@ -54,6 +54,7 @@ _MODULUS = re.compile(
 _CLOCK = re.compile(
     r"(?P<hour>\d{1,2})\s?:\s?(?P<minute>[0-5]\d)\s*(?:\\text\s?\{\s*)?(?P<half>[ap]\.?\s?m\.?)?\s*\}?", re.IGNORECASE
 )
+_FRENCH = re.compile(r"([\[\]])([^\[\]]+,[^\[\]]+)([\[\]])")
 _BEHIND = re.compile(r"\s*\((?:\\text\s?\{\s*)?\s*(?:or|=|\\approx|approximately|about)\s*(?:\})?([^()]*)\)\s*$")
 
 
@@ -66,6 +67,7 @@ def read(text: str) -> Shape | None:
         text = text[len("\\approx") :].strip()
     if not text:
         return None
+    text = _other_brackets(text)
     if ":" in text:
         clock = _clock(text)
         if clock is not None:
@@ -90,6 +92,21 @@ def read(text: str) -> Shape | None:
         return _in_words(text)
     except RecursionError as error:
         raise GuardError("a formula nested too deep") from error
+
+
+def _other_brackets(text: str) -> str:
+    """<1, 2> as a vector, ]1, 2] and [1, 2[ as the intervals that they are in France."""
+    if text[0] == "<" and text[-1] == ">" and "," in text and "<" not in text[1:]:
+        return f"({text[1:-1]})"
+    if text[0] in "[]" and text[-1] in "[]" and (text[0] == "]" or text[-1] == "["):
+        pieces = [_FRENCH.fullmatch(piece.strip()) for piece in text.split("\\cup")]
+        if all(pieces):
+            return "\\cup ".join(_turned(piece) for piece in pieces if piece)
+    return text
+
+
+def _turned(piece: re.Match[str]) -> str:
+    return ("(" if piece[1] == "]" else "[") + piece[2] + (")" if piece[3] == "[" else "]")
 
 
 def _clock(text: str) -> Clock | None:
@@ -120,7 +137,7 @@ def _in_words(text: str) -> Shape | None:
     number = math_words.number(text)
     if number is not None:
         return Scalar(num(number))
-    fraction = math_words.chinese_fraction(text)
+    fraction = math_words.fraction(text)
     if fraction is not None:
         return Scalar(num(Fraction(*fraction)))
     words = math_words.normal(text)
@@ -134,7 +151,7 @@ def _in_words(text: str) -> Shape | None:
 
 
 def _alternatives(text: str) -> Either | None:
-    """ "X, or equivalently Y" and "X = about Y" as alternatives; None where there are none, or one cannot be read."""
+    """ "X, or equivalently Y" and "X = about Y" as alternatives, as far as they can be read; None without any."""
     behind = _BEHIND.search(text)
     if behind is not None and text[: behind.start()].strip():
         pieces, loose = [text[: behind.start()], behind[1]], True
@@ -150,4 +167,4 @@ def _alternatives(text: str) -> Either | None:
     found = tuple(piece for piece in read_pieces if piece is not None)
     if loose and len(found) == 2 and isinstance(found[0], Scalar) and found[0].node.op == "sym":
         return Either(found[1:], loose)  # x is about 3: only the number counts
-    return Either(found, loose) if len(found) == len(pieces) else None
+    return Either(found, loose) if found else None

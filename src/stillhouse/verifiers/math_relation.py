@@ -72,5 +72,7 @@ def relations(reference: Shape, answer: Shape, compare: Compare) -> Result:
         interval = interval_of(other)
         return "math_convention_interval", None if interval is None else matches(relation, interval)
     if isinstance(other, Scalar) and relation is answer:
+        if relation.right.op == "num" and not relation.right.number:
+            return rule, False  # a curve, not the number zero
         return compare(reference, Scalar(relation.right))  # a + b = 5 where 5 was asked
     return rule, None if isinstance(other, Many | Region) else False

@@ -5,9 +5,11 @@ In: reference and answer as Scalars (the reference sets the form). Out: the rule
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from fractions import Fraction
+from itertools import permutations
 
 from stillhouse.verifiers.math_equal import (
     DIGITS,
@@ -20,13 +22,16 @@ from stillhouse.verifiers.math_equal import (
 )
 from stillhouse.verifiers.math_number import Arithmetic, GuardError, UndefinedError, Value
 from stillhouse.verifiers.math_shape import Scalar
-from stillhouse.verifiers.math_tree import Node, evaluate, has, num, symbols
+from stillhouse.verifiers.math_tree import Node, evaluate, has, num, substitute, symbols
 from stillhouse.verifiers.math_units import DEGREE, Unit
 from stillhouse.verifiers.math_words import word_set
 
 Result = tuple[str, bool | None]
 ENOUGH_DIGITS = 6  # of a decimal for an exact reference
 _HUNDRED = num(100)
+_NUMBERED = re.compile(r"[cC]_\d")
+MAX_CONSTANTS = 3
+_CONSTANTS = word_set("C c K k D A B const")  # what an arbitrary constant is called; x^2 + y is no antiderivative
 _VARIABLES = word_set("x t u y z s r v w theta phi")
 
 
@@ -34,6 +39,8 @@ def scalars(reference: Scalar, answer: Scalar) -> Result:
     """Whether answer is the reference by the conventions."""
     if reference.infinite or answer.infinite:
         return "math_exact", reference.infinite == answer.infinite
+    if reference.percent != answer.percent and (reference.unit is not None or answer.unit is not None):
+        return "math_convention_unit", False  # 5 % is not 5 dollars
     if reference.percent or answer.percent:
         return "math_convention_percent", _percent(reference, answer)
     if reference.unit is not None or answer.unit is not None:
@@ -45,7 +52,26 @@ def scalars(reference: Scalar, answer: Scalar) -> Result:
         return "math_convention_base", _based(reference.node, answer.node)
     if _has_constant(reference.node):
         return _up_to_constant(reference.node, answer.node)
+    renamed = _constants_renamed(reference.node, answer.node)
+    if renamed is not None:
+        return "math_convention_constant", renamed
     return numbers(reference, answer)
+
+
+def _constants_renamed(reference: Node, answer: Node) -> bool | None:
+    """C e^{2x} and A e^{2x}: arbitrary constants of a reference may have other names; None where there are none."""
+    names, given = symbols(reference), symbols(answer)
+    ours = sorted(name for name in names if name == "C" or _NUMBERED.fullmatch(name))
+    extra = sorted(given - names)
+    others = sorted(name for name in given if name in ours or name in extra)
+    if not ours or names == given or len(ours) != len(others) or len(ours) > MAX_CONSTANTS:
+        return None
+    if not names & _VARIABLES or any(name.partition("_")[0] not in _CONSTANTS for name in extra):
+        return None
+    for order in permutations(ours):
+        if same(reference, substitute(answer, {b: Node("sym", name=a) for a, b in zip(order, others, strict=True)})):
+            return True
+    return None
 
 
 def numbers(reference: Scalar, answer: Scalar) -> Result:
@@ -113,8 +139,9 @@ def _units(reference: Scalar, answer: Scalar) -> Result:
         given, other = (reference, answer) if right is None else (answer, reference)
         if given.product is not None and (given.glued or symbols(other.node)):
             return "math_value", same(_with_letter(reference), _with_letter(answer))
-        if given.unit is not None and given.unit.alike(DEGREE) and has(other.node, "degree"):
-            return numbers(_plain_degrees(a), _plain_degrees(b))
+        if _is_degrees(other.node):
+            alike = given.unit is not None and given.unit.alike(DEGREE)
+            return numbers(_plain_degrees(a), _plain_degrees(b)) if alike else (rule, False)
         return rule, scalars(a, b)[1]
     if not left.alike(right):
         return rule, False
@@ -138,15 +165,16 @@ def _converted(scalar: Scalar, unit: Unit) -> Scalar:
 
 def _degrees(reference: Scalar, answer: Scalar) -> Result | None:
     """A degree sign on one side only is forgiven; None where this is no angle in degrees."""
-    left, right = reference.node.op == "degree", answer.node.op == "degree"
-    left = left or (reference.node.op == "neg" and reference.node.args[0].op == "degree")
-    right = right or (answer.node.op == "neg" and answer.node.args[0].op == "degree")
-    if left == right:
+    if _is_degrees(reference.node) == _is_degrees(answer.node):
         return None
     plain = numbers(_plain_degrees(reference), _plain_degrees(answer))
     if plain[1]:
         return "math_convention_unit", True
     return "math_convention_unit", same(reference.node, answer.node)
+
+
+def _is_degrees(node: Node) -> bool:
+    return node.op == "degree" or (node.op == "neg" and node.args[0].op == "degree")
 
 
 def _plain_degrees(scalar: Scalar) -> Scalar:
@@ -191,7 +219,7 @@ def _up_to_constant(reference: Node, answer: Node) -> Result:
     rest = Node("add", terms) if len(terms) > 1 else terms[0]
     variables = symbols(rest)
     extra = sorted(symbols(answer) - variables)
-    if len(extra) != 1:
+    if len(extra) != 1 or extra[0].partition("_")[0] not in _CONSTANTS:
         return rule, False
     name = extra[0]
     numbers_ = arithmetic(DIGITS, True, None)

@@ -12,7 +12,7 @@ from stillhouse.verifiers.math_lists import Compare, all_of, covers, with_dots
 from stillhouse.verifiers.math_number import GuardError
 from stillhouse.verifiers.math_region import interval_of
 from stillhouse.verifiers.math_scalar import Result, scalars
-from stillhouse.verifiers.math_shape import Dots, Many, Matrix, Named, Numbers, Ratio, Region, Scalar, Shape
+from stillhouse.verifiers.math_shape import Choice, Dots, Many, Matrix, Named, Numbers, Ratio, Region, Scalar, Shape
 from stillhouse.verifiers.math_tree import Node, num, substitute, symbols
 
 MAX_PAIRS = 10_000
@@ -86,6 +86,9 @@ def _lists(left: Many, right: Many, compare: Compare) -> Result:
         if (left.kind == "sum") != (right.kind == "sum"):
             return "math_convention_ellipsis", False
         return "math_convention_ellipsis", with_dots(left, right, compare)
+    letters = _letters(left), _letters(right)
+    if None not in letters and (len(left.items) == 1) != (len(right.items) == 1):
+        return "math_convention_letter", letters[0] == letters[1]
     named = _assignments(left, right, compare)
     if named is not None:
         return "math_convention_name", named
@@ -104,6 +107,19 @@ def _lists(left: Many, right: Many, compare: Compare) -> Result:
         if len(one.items) == 1 and isinstance(one.items[0], Many):
             return compare(*((many, one.items[0]) if many is left else (one.items[0], many)))
     return "math_convention_tuple", False
+
+
+def _letters(many: Many) -> str | None:
+    """Letters of several choices, as `A, C` or in one word as `AC`, in their order; None for anything else."""
+    letters = ""
+    for item in many.items:
+        if isinstance(item, Choice) and item.rest is None:
+            letters += item.letter
+        elif isinstance(item, Scalar) and item.plain and item.node.op in ("sym", "mul"):
+            parts = item.node.args or (item.node,)
+            letters += "".join(part.name if part.op == "sym" else "?" for part in parts)
+    known = len(letters) > 1 and set(letters) <= set("ABCDEFGHIJ") and len(set(letters)) == len(letters)
+    return "".join(sorted(letters)) if known and many.kind == "bare" else None
 
 
 def _assignments(left: Many, right: Many, compare: Compare) -> bool | None:

@@ -164,6 +164,8 @@ def _word(text: str, glued: bool, applied: bool) -> list[Token]:
     lower = text.lower()
     if lower in ("and", "or"):
         return [Token("op", lower, glued)]
+    if lower in ("sum", "prod", "product") and applied:
+        return [Token("cmd", lower[:4] if lower != "sum" else lower, glued)]
     if lower in _CONDITIONS:
         return [Token("op", ",", glued)]
     return [Token("word", text, glued)]

@@ -10,12 +10,15 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
-from stillhouse.verifiers.math_number import Arithmetic, UndefinedError, Value
+from stillhouse.verifiers.math_number import Arithmetic, GuardError, UndefinedError, Value
+
+MAX_TERMS, NESTED_TERMS = 1_000, 40  # of a sum or product, and of one with another inside
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """op: num (number), sym (name), const (name: pi, e, i), add, mul, div, pow, neg, call (name), pm (+ or - in pairs).
+    """op: num (number), sym (name), const (name: pi, e, i), add, mul, div, pow, neg, call (name), pm (+ or - in pairs),
+    sum and prod (name of the index; body, lower and upper bound).
 
     mul of a percent sign or a degree is `percent` and `degree` with one argument.
     """
@@ -48,7 +51,19 @@ def depth(node: Node) -> int:
 
 
 def symbols(node: Node) -> frozenset[str]:
-    return frozenset(n.name for n in walk(node) if n.op == "sym")
+    """Names of the free variables; the index of a sum or product is none."""
+    found: set[str] = set()
+    stack: list[tuple[Node, frozenset[str]]] = [(node, frozenset())]
+    while stack:
+        top, bound = stack.pop()
+        if top.op == "sym" and top.name not in bound:
+            found.add(top.name)
+        elif top.op in ("sum", "prod"):
+            stack.append((top.args[0], bound | {top.name}))
+            stack.extend((arg, bound) for arg in top.args[1:])
+        else:
+            stack.extend((arg, bound) for arg in top.args)
+    return frozenset(found)
 
 
 def has(node: Node, op: str, name: str | None = None) -> bool:
@@ -65,7 +80,11 @@ def evaluate(node: Node, arithmetic: Arithmetic, point: Mapping[str, Value]) -> 
             raise UndefinedError(f"no value of {node.name}")
         return point[node.name]
     if op == "const":
+        if node.name == "i" and arithmetic.real:
+            raise UndefinedError("not real")
         return arithmetic.pi if node.name == "pi" else arithmetic.e if node.name == "e" else arithmetic.i
+    if op in ("sum", "prod"):
+        return _series(node, arithmetic, point)
     args = [evaluate(arg, arithmetic, point) for arg in node.args]
     if op == "add":
         return _fold(arithmetic.add, args)
@@ -84,6 +103,22 @@ def evaluate(node: Node, arithmetic: Arithmetic, point: Mapping[str, Value]) -> 
     if op == "degree":
         return arithmetic.mul(args[0], arithmetic.pi / 180)
     raise UndefinedError(f"no value of {op}")
+
+
+def _series(node: Node, arithmetic: Arithmetic, point: Mapping[str, Value]) -> Value:
+    """A sum or product over whole numbers from one bound to the other; an empty one is 0 or 1."""
+    body, low, high = node.args
+    first, last = evaluate(low, arithmetic, point), evaluate(high, arithmetic, point)
+    if not isinstance(first, Fraction) or not isinstance(last, Fraction) or first.denominator * last.denominator != 1:
+        raise UndefinedError("a sum between bounds that are not whole")
+    inside = sum(one.op in ("sum", "prod") for one in walk(body))
+    if last - first > (MAX_TERMS, NESTED_TERMS, 0)[min(inside, 2)]:
+        raise GuardError("a sum of too many terms")
+    total: Value = Fraction(0 if node.op == "sum" else 1)
+    operation = arithmetic.add if node.op == "sum" else arithmetic.mul
+    for index in range(int(first), int(last) + 1):
+        total = operation(total, evaluate(body, arithmetic, {**point, node.name: Fraction(index)}))
+    return total
 
 
 def _fold(operation: Callable[[Value, Value], Value], args: list[Value]) -> Value:

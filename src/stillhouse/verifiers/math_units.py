@@ -103,7 +103,7 @@ _OTHER = {
     {"INR": 1}),
     "yen": Unit(F(1), {"JPY": 1}), "degree": Unit(F(1), {"degree": 1}), "deg": Unit(F(1), {"degree": 1}),
     "度": Unit(F(1), {"degree": 1}),
-    "radian": Unit(F(1), {"radian": 1}), "rad": Unit(F(1), {"radian": 1}), "dozen": Unit(F(12), {}),
+    "radian": Unit(F(1), {"radian": 1}), "rad": Unit(F(1), {"radian": 1}),
 }  # fmt: skip
 UNITS: dict[str, Unit] = {
     **{name: Unit(factor, {"length": 1}) for name, factor in _LENGTH.items()},
@@ -114,6 +114,11 @@ UNITS: dict[str, Unit] = {
     **_OTHER,
 }
 DEGREE = UNITS["degree"]
+# words that only multiply: 3 million is a number
+MULTIPLES = {
+    "dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "万": 10**4,
+    "亿": 10**8, "百万": 10**6, "千万": 10**7, "百": 100, "千": 1000,
+}  # fmt: skip
 # nouns that only say what was counted: "12 ways" and "12 arrangements" are one answer, and so is 12
 COUNTING = word_set(
     "way ways arrangement arrangements permutation permutations combination combinations possibility "
@@ -135,6 +140,7 @@ _IRREGULAR = {"feet": "foot", "inches": "inch", "men": "man", "women": "woman", 
               "Dollars": "dollar", "°": "degree"}  # fmt: skip
 _POWER_WORDS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu": 3, "平方": 2, "立方": 3}
 _WORD = re.compile(r"[A-Za-zµ°]+|[\u4e00-\u9fff]+|\^\{?-?\d\}?|[/*·]|(?<=[a-z])[23](?!\d)")
+_CLOSE = re.compile(r"[\u4e00-\u9fff]+")
 # a phrase with one of these says more than a unit
 _NO_UNIT = word_set(
     "is are for all if where when then not than at most least be or and such that which because since with as"
@@ -147,7 +153,7 @@ def read(text: str) -> Unit | None:
 
     None where the phrase is no unit: too long, or holding other signs.
     """
-    text = text.strip().strip(".,")
+    text = re.sub(r"(?<=[a-z]{3})\s?-\s?(?=[a-z]{3})", " ", text.strip().strip(".,"))
     pieces = _WORD.findall(text)
     if not pieces or "".join(pieces) != re.sub(r"[\s.]", "", text) or len(pieces) > 9:
         return None
@@ -207,6 +213,24 @@ def _singular(word: str) -> str:
     if word.endswith(("ches", "shes", "xes", "sses")):
         return word[:-2]
     return word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 3 else word
+
+
+def multiple(words: list[str]) -> tuple[int, list[str]]:
+    """What the words in front of a unit multiply by, and the words left: 3 million dollars, 5 万元."""
+    factor = 1
+    while words:
+        first = words[0].strip()
+        name = first.lower().removesuffix("s") if first.isascii() else first
+        head = next((key for key in MULTIPLES if not key.isascii() and first.startswith(key)), "")
+        if name in MULTIPLES:
+            factor, words = factor * MULTIPLES[name], words[1:]
+        elif head and first not in UNITS and _CLOSE.fullmatch(first[len(head) :] or "个"):
+            factor, words = factor * MULTIPLES[head], [first[len(head) :], *words[1:]]
+        elif " " in first and first.split()[0].lower() in MULTIPLES:
+            factor, words = factor * MULTIPLES[first.split()[0].lower()], [first.split(None, 1)[1], *words[1:]]
+        else:
+            break
+    return factor, words
 
 
 def known(word: str) -> bool:

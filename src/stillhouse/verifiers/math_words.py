@@ -60,10 +60,17 @@ _FOLLOWED = re.compile(r"([A-Ja-j])\s*(?:[.:)]\s*(.*))?", re.DOTALL)
 _TEXT_GROUP = re.compile(r"\\text\s?\{((?:[^{}]|\{[^{}]*\})*)\}")
 _LEAD = re.compile(
     r"(?:\\text\s?\{\s*)?(?:(?:(?:so|thus|hence|therefore|then|we have|we get)\b[\s,]*)?(?:the\s+)?(?:final answer|"
-    r"correct answer|answer|ans|value|solutions?|solution set|result|probability|area|"
+    r"correct answer|answer|ans|value|solutions?|solution set|result|probability|area|at least|at most|"
     r"approximately|about|roughly|exactly|"
-    r"so|thus|hence|therefore|x equals|sum|total|number)(?![A-Za-z])|答案|答|解|结果|约|大约|最终答案|所以|因此|故)"
+    r"so|thus|hence|therefore|x equals|sum|total|number)(?![A-Za-z_^])|答案|答|解|结果|约|大约|最终答案|所以|因此|故)"
     r"\s*(?:is\b|are\b|为|是|equals\b|:|=|,)*\s*(?:\}\s*)?(?:is\b|are\b|equals\b|:|=|\s)*",
+    re.IGNORECASE,
+)
+# a sentence of words alone that ends in a value: "the limit exists and is equal to 2/3"
+_SENTENCE = re.compile(r"[A-Za-z][A-Za-z ,']{2,80}\b(?:is equal to|equals|equal to|is|are)\s+(?=[-\d\\$(\[{a-z])(.+)")
+_WORD = re.compile(r"(?<![\\A-Za-z])(?!sqrt|pi|sin|cos|tan|log|ln|exp|infinity|or|and|binom|sum)[A-Za-z]{2,}")
+_TAIL = re.compile(
+    r"\s*(?:\\text\s?\{\s*)?\b(?:is|are)\s+(?:the\s+)?(?:only\s+)?(?:possible\s+)?(?:values?|solutions?|answers?|ones?)\s*\}?$",
     re.IGNORECASE,
 )
 MAX_WORDS = 8
@@ -89,7 +96,13 @@ def letter(text: str) -> tuple[str, str] | None:
 
 
 def without_lead(text: str) -> str:
-    """Without "the answer is" and its like in front."""
+    """Without "the answer is" and its like in front, and "is the only possible value" behind."""
+    tail = _TAIL.search(text)
+    if tail is not None and tail.start():
+        text = text[: tail.start()]
+    sentence = _SENTENCE.match(text)
+    if sentence is not None and not _WORD.search(sentence[1]):
+        return sentence[1].strip()
     match = _LEAD.match(text)
     if match is None or match.end() == len(text):
         return text
@@ -108,6 +121,30 @@ def normal(text: str) -> str | None:
     kept = [word for word in words if word not in ("the", "a", "an", "is", "are", "it")] or words
     phrase = " ".join(kept)
     return _SAME.get(" ".join(words), _SAME.get(phrase, phrase))
+
+
+_PARTS = {
+    "half": 2,
+    "halves": 2,
+    "third": 3,
+    "quarter": 4,
+    "fourth": 4,
+    "fifth": 5,
+    "sixth": 6,
+    "eighth": 8,
+    "tenth": 10,
+}
+
+
+def fraction(text: str) -> tuple[int, int] | None:
+    """A fraction in words: "one half", "two-thirds", 三分之二; numerator and denominator, or None."""
+    plain = _TEXT_GROUP.sub(r"\1", text).strip().lower()
+    match = re.fullmatch(r"(a|an|[a-z]+)[\s-]([a-z]+)", plain)
+    if match is not None:
+        bottom = _PARTS.get(match[2], _PARTS.get(match[2].removesuffix("s")))
+        top = 1 if match[1] in ("a", "an") else _english([match[1]])
+        return None if bottom is None or top is None else (top, bottom)
+    return chinese_fraction(plain)
 
 
 def number(text: str) -> int | None:

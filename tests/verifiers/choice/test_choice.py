@@ -7,6 +7,7 @@ import pytest
 
 from stillhouse.records import Ask, Message, Query, Response, Verdict
 from stillhouse.verifiers.choice import Choice, chosen, letters_of
+from stillhouse.verifiers.choice_options import options
 
 QUESTION = "Which gas do plants take in?\nA. Oxygen\nB. Carbon dioxide\nC. Nitrogen\nD. Helium"
 
@@ -96,6 +97,27 @@ def test_the_judges_reply_is_a_whole_number_from_0_to_5_or_unknown(
 def test_the_gold_self_check_names_what_is_missing(reference: str | None, judge: bool, outcome: str, rule: str) -> None:
     verdict = Choice(judge=judge).check(ask(reference))
     assert (verdict.outcome, verdict.rule) == (outcome, rule)
+
+
+@pytest.mark.parametrize(
+    "question",
+    [
+        "Which? (A) 10 (B) 12 (C) 15",
+        "Which?\nA. 10\nB. 12\nC. 15",
+        "Which?\nA) 10\nB) 12\nC) 15\nThink well.",
+        r"Which? $\textbf{(A)}\ 10\qquad\textbf{(B)}\ 12\qquad\textbf{(C)}\ 15$",
+        r"Which? $\mathrm{(A)}\ 10 \quad \mathrm{(B)}\ 12 \quad \mathrm{(C)}\ 15$",
+        "下列哪个？A．10 B．12 C．15",
+        "Let A be a set. Which? A: 10, B: 12, C: 15",
+    ],
+)
+def test_the_options_of_a_question_are_found(question: str) -> None:
+    assert options(question) == {"A": "10", "B": "12", "C": "15"}
+
+
+@pytest.mark.parametrize("question", ["no options", "A. alone", "(A) 1 (C) 3 (B) 2", "Triangle (A) (B)"])
+def test_letters_that_do_not_follow_one_another_are_no_options(question: str) -> None:
+    assert options(question) == {}
 
 
 BEES = "What do bees make?\nA. milk\nB. honey"

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 
-from stillhouse.records import Message, Query, Response, Verifier
+from stillhouse.records import Message, Part, Query, Response, Verifier
 from stillhouse.sandbox import SandboxDown
 from stillhouse.verifiers.code import Code
+from stillhouse.workers import WorkerPool, WorkerTimeout
 
+SLEEPER = "```python\nimport time\ntime.sleep(8)\n```"
 pytestmark = pytest.mark.sandbox
 CASES = [json.loads(line) for line in (Path(__file__).parent / "cases.jsonl").read_text().splitlines()]
 
@@ -110,3 +112,14 @@ def test_settings_that_change_verdicts_change_the_version() -> None:
     assert Code().version == Code(stop_early=True).version == Code(rung=3).version
     assert len({Code().version, Code(tests=5).version, Code(python_timeout=3.0).version}) == 3
     assert Code().deadline > 10 * 10.0
+
+
+def test_it_works_in_the_killable_processes_of_a_pool() -> None:
+    tests = {"call_type": "std", "inputs": ["1"], "outputs": ["1"]}
+    rows = [(query(tests), response(f"```python\nprint({n})\n```")) for n in (1, 2, 1)]
+    with WorkerPool({"code": Part("stillhouse.verifiers.code:Code")}, workers=2) as pool:
+        verdicts = list(pool.imap("code", "__call__", rows, deadline=Code().deadline))
+        late = list(pool.imap("code", "__call__", [(query(tests), response(SLEEPER))], deadline=1.5))
+        again = list(pool.imap("code", "__call__", rows[:1], deadline=Code().deadline))
+    assert [verdict.outcome for verdict in verdicts] == ["pass", "fail", "pass"]
+    assert isinstance(late[0], WorkerTimeout) and again[0].outcome == "pass"

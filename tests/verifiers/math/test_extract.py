@@ -54,6 +54,7 @@ def test_the_last_box_is_the_answer(text: str, content: str | None) -> None:
         ("We add $1$ and $2$ and get $3$.", "3"),
         ("We add 1 and 2.\nThis makes 3 apples in all, as we know.", "3"),
         (r"Thus \[ x = \frac{1}{2} \]", r"x = \frac{1}{2}"),
+        (r"They are \( a = 3 \) and \( b = -4 \).", "a = 3, b = -4"),
         ("#### 18", "18"),
         ("", None),
         ("nothing to see in this long sentence, which goes on and on and on and on and on until it ends at last", None),

@@ -55,6 +55,17 @@ def test_each_outcome_has_its_rule(reference: str | None, answer: str, outcome: 
     assert made.reason
 
 
+@pytest.mark.parametrize(
+    ("reference", "answer", "outcome"),
+    [("B", "12", "pass"), ("B", "10", "fail"), ("12", "B", "pass"), ("12", "C", "fail"), ("B", "x=12", "pass")],
+)
+def test_a_letter_and_the_text_of_its_option_are_one_answer(reference: str, answer: str, outcome: str) -> None:
+    query = Query((Message("user", "What is 3 x 4? (A) 10 (B) 12 (C) 15"),), "math", ground_truth=reference)
+    made = Math()(query, reply(rf"\boxed{{{answer}}}"))
+    assert isinstance(made, Verdict)
+    assert made.outcome == outcome
+
+
 def test_a_box_can_be_required() -> None:
     assert verdict("5", "It is 5.", boxed="required").outcome == "fail"
     with pytest.raises(UserMistake, match="boxed"):

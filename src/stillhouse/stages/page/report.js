@@ -4,7 +4,7 @@
 (() => {
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
-  const PAGE = 50;
+  const PAGE = 20;
   const STATES = { v: "verified", u: "unverified", w: "waiting", x: "exhausted", "?": "undecided", l: "too long", "-": "not asked" };
 
   const make = (tag, kind, text) => {
@@ -245,7 +245,7 @@
     };
     window.addEventListener("hashchange", () => { if (location.hash.includes("=") || !location.hash) show(); });
     show();
-    document.documentElement.dataset.ready = "1";
+    document.documentElement.dataset.ready = Math.round(performance.now());
   };
   start().catch((error) => { byId("found").textContent = "The index of queries could not be read: " + error.message; });
 })();
