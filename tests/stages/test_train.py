@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from stillhouse.records import Part, TeacherSpec, UserMistake
-from stillhouse.stages.export_rows import DATASET
 from stillhouse.stages.train import train
+from stillhouse.store.tables import DATASET
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,11 @@ def run(tmp_path):
     return write
 
 
-def _row(key, size):
+def _row(key, size, source_terms="yes"):
     turns = [{"role": "user", "content": f"q {key}"}, {"role": "assistant", "content": "<answer>a</answer>"}]
-    return {"key": key, "category": "math", "source": "s", "messages": turns, "thinking": "w " * size,
-            "answer": "a", "teacher": "t", "terms": "yes", "response": key}  # fmt: skip
+    filled = {field.name: "" if field.type == pa.string() else 0 for field in DATASET if not field.nullable}
+    return {**filled, "key": key, "messages": turns, "thinking": "w " * size, "answer": "a",
+            "teacher_terms": "yes", "source_terms": source_terms}  # fmt: skip
 
 
 def keys(*numbers):
@@ -142,6 +143,15 @@ def test_terms_no_blocks_and_unknown_is_told(run):
         train(folder, teachers=[spec("am"), spec("r1", "no")], trainer=part())
     counts = train(folder, teachers=[spec("am", "unknown")], trainer=part())
     assert "terms are unknown" in counts["notes"][0]
+
+
+def test_rows_of_a_source_whose_terms_forbid_it_are_not_trained_on(run, tmp_path):
+    folder = run(am=[10, 10, 10])
+    rows = [_row(key, 10, terms) for key, terms in zip(keys(0, 1, 2), ("yes", "no", "unknown"), strict=True)]
+    pq.write_table(pa.Table.from_pylist(rows, DATASET), folder / "5-datasets" / "am" / "parallel.parquet")
+    counts = train(folder, teachers=[spec("am")], trainer=part())
+    assert WordTrainer.trained["am"] == keys(0, 2)
+    assert counts["am"]["excluded"] == {"terms": 1}
 
 
 def test_all_mistakes_are_told_at_once(run):

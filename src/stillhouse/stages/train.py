@@ -133,7 +133,13 @@ def _prove(worker: Trainer, folder: Path, spec: TeacherSpec, file: Path) -> list
 
 def _measure(worker: Trainer, file: Path) -> Measured:
     measured = Measured(file)
-    for key, found in worker.measure(dataset_rows(file)):
+    denied = pq.read_table(file, columns=["key"], filters=[("source_terms", "=", "no")])
+    forbidden = set(denied["key"].to_pylist())
+    free = (row for row in dataset_rows(file) if row["key"] not in forbidden)
+    measured.excluded += [
+        {"key": key, "rule": "terms", "reason": "its source's terms forbid training on it"} for key in sorted(forbidden)
+    ]
+    for key, found in worker.measure(free):
         if isinstance(found, int):
             measured.tokens[key] = found
         else:

@@ -18,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from stillhouse.records import UserMistake, normal_form
+from stillhouse.store.rendering import rendered
 from stillhouse.students.chat import Chat, Tokens
 
 SYSTEM_PROMPT = (
@@ -48,8 +49,7 @@ class Row:
     @property
     def text(self) -> str:
         """The final response in the one form that every teacher's rows get."""
-        thought = f"<think>\n{self.thinking}\n</think>\n" if self.thinking else ""
-        return f"{thought}<answer>\n{self.answer}\n</answer>"
+        return rendered(self.thinking, self.answer)
 
 
 @dataclass(frozen=True, slots=True)
