@@ -56,8 +56,10 @@ class Math:
         found = extract(response.answer, unboxed=True)
         return so_far if found is None else math_judge.ask(query, found.text, so_far)
 
-    def settle(self, query: Query, response: Response, reply: Response) -> Verdict:
-        return math_judge.settle(reply)
+    def settle(self, query: Query, response: Response, reply: Response) -> Verdict | Ask:
+        """The judge's yes or no; a reply that cannot be read is answered with the question once more."""
+        found = extract(response.answer, unboxed=True)
+        return math_judge.settle(query, "" if found is None else found.text, reply)
 
     def check(self, query: Query) -> Verdict:
         """Gold self-check: the reference in a box must pass."""

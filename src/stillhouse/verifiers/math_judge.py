@@ -5,12 +5,9 @@ The candidate is hostile text: it travels as a JSON string, so it cannot end the
 
 from __future__ import annotations
 
-import json
-import re
-
 from stillhouse.records import Ask, Message, Query, Response, Verdict
+from stillhouse.verifiers.judge_reply import ask_again, data_message, read_object
 
-MAX_TEXT = 4000
 MAX_TOKENS = 256
 _SYSTEM = (
     "You compare a candidate answer of a mathematics problem with the reference answer. You receive one JSON object "
@@ -20,27 +17,19 @@ _SYSTEM = (
     "problem and do not judge the reasoning. If the candidate gives several different final answers, they are not "
     'equivalent. Reply with one JSON object and nothing else: {"equivalent": true} or {"equivalent": false}.'
 )
-_OBJECT = re.compile(r"\{[^{}]*\}")
 
 
 def ask(query: Query, candidate: str, so_far: Verdict) -> Ask:
     """The question whether candidate is equivalent to the query's reference."""
-    data = {
-        "problem": query.text[-MAX_TEXT:],
-        "reference": (query.ground_truth or "")[:MAX_TEXT],
-        "candidate": candidate[-MAX_TEXT:],
-    }
-    messages = (Message("system", _SYSTEM), Message("user", json.dumps(data, ensure_ascii=False)))
-    return Ask("math", messages, MAX_TOKENS, so_far)
+    data = data_message(problem=query.text, reference=query.ground_truth or "", candidate=candidate)
+    return Ask("math", (Message("system", _SYSTEM), data), MAX_TOKENS, so_far)
 
 
-def settle(reply: Response) -> Verdict:
-    """Pass or fail by the reply's JSON; what cannot be read is unknown and transient (ask once more)."""
-    for text in reversed(_OBJECT.findall(reply.answer)):
-        try:
-            value = json.loads(text).get("equivalent")
-        except (json.JSONDecodeError, RecursionError):
-            continue
-        if isinstance(value, bool):
-            return Verdict.of(int(value), 1, "judge", f"the judge says {'' if value else 'not '}equivalent")
-    return Verdict.unknown("judge_unreadable", "the judge's reply holds no verdict", transient=True)
+def settle(query: Query, candidate: str, reply: Response) -> Verdict | Ask:
+    """Pass or fail by the reply's JSON, or the question again where it cannot be read."""
+    value = read_object(reply, lambda found: isinstance(found.get("equivalent"), bool))
+    if value is None:
+        so_far = Verdict.unknown("judge", "no judge gave a readable verdict")
+        return ask_again(ask(query, candidate, so_far), reply, 'There was no {"equivalent": true} or false.')
+    same = bool(value["equivalent"])
+    return Verdict.of(int(same), 1, "judge", f"the judge says {'' if same else 'not '}equivalent")

@@ -110,13 +110,23 @@ def test_the_judge_hears_the_candidate_as_quoted_data() -> None:
 @pytest.mark.parametrize(
     ("text", "outcome"),
     [('{"equivalent": true}', "pass"), ('{"equivalent": false}', "fail"), ('Yes.\n{"equivalent": true}', "pass"),
-     ('{"equivalent": "true"}', "unknown"), ("yes", "unknown"), ("", "unknown"), ('{"equivalent": tru', "unknown"),
      ('<think>{"equivalent": true}</think>{"equivalent": false}', "fail")],
 )  # fmt: skip
-def test_the_judges_reply_is_read_or_unknown(text: str, outcome: str) -> None:
-    made = Math(judge=True).settle(ask("5"), reply("x"), reply(text))
-    assert (made.outcome, made.rule) == (outcome, "judge" if outcome != "unknown" else "judge_unreadable")
-    assert made.transient == (outcome == "unknown")
+def test_the_judges_reply_is_read(text: str, outcome: str) -> None:
+    made = Math(judge=True).settle(ask("5"), reply(r"\boxed{6}"), reply(text))
+    assert isinstance(made, Verdict)
+    assert (made.outcome, made.rule) == (outcome, "judge")
+
+
+@pytest.mark.parametrize("text", ['{"equivalent": "true"}', "yes", "", '{"equivalent": tru', "[" * 5000])
+def test_a_judge_who_cannot_be_read_is_asked_again_with_the_same_question(text: str) -> None:
+    verifier = Math(judge=True)
+    first = verifier(ask("5"), reply(r"\boxed{6}"))
+    again = verifier.settle(ask("5"), reply(r"\boxed{6}"), reply(text))
+    assert isinstance(first, Ask)
+    assert isinstance(again, Ask)
+    assert again.messages[: len(first.messages)] == first.messages
+    assert again.so_far.outcome == "unknown"
 
 
 def test_a_time_out_can_still_be_taken_to_the_judge() -> None:
