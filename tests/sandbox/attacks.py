@@ -7,7 +7,9 @@ without them: nothing here can mount, kill or fork outside.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import secrets
 import signal
 import socket
@@ -34,6 +36,8 @@ _HELD = {"EPERM": "seccomp", "ENOSYS": "seccomp", "gaierror": "seccomp", "EACCES
 _SPACES = {"ENOENT": "not in its root", "ESRCH": "PID namespace", "ECHILD": "PID namespace", "EAGAIN": "process limit"}
 _ALONE = {"ENOENT": "not there", "ESRCH": "not its process", "ECHILD": "seccomp, no processes",
           "EAGAIN": "seccomp, no processes"}  # fmt: skip
+_CHEATED = {"got": "compared outside", "NotPlain": "not a plain value", "cannot be read": "not a plain value",
+            "collide": "not a plain value", "left before": "no result at its end", "limit": "its limits"}  # fmt: skip
 _BY = {1: _HELD | _SPACES, 2: _HELD | _SPACES, 3: _HELD | _ALONE}
 
 
@@ -146,7 +150,10 @@ def outcome(attack: Attack, ran: Ran, rung: int) -> tuple[bool, str]:
         return allowed, f"{ran.limit} limit"
     if "does not compile" in ran.reason:
         return True, "compiler, in its own jail"
+    if "Too many open files" in ran.reason:
+        return True, "descriptor limit"
     words = [word for line in said.splitlines() if line.startswith("held") for word in line.split()]
+    words += [errno.errorcode.get(int(number), "") for number in re.findall(r"\[Errno (\d+)\]", ran.reason)]
     by = list(dict.fromkeys(_BY[rung][word] for word in words if word in _BY[rung]))
     if by:
         return True, ", ".join(by)
@@ -208,7 +215,7 @@ def run_cheats(rung: int) -> Iterator[tuple[str, bool, str]]:
     try:
         for cheat in cheats():
             verdict = verifier(query, Response("k", "q", "t", f"```python\n{cheat.program}\n```"))
-            how = "compared outside" if "got" in verdict.reason else verdict.reason[8:60]
+            how = next((told for mark, told in _CHEATED.items() if mark in verdict.reason), verdict.reason[8:60])
             yield f"cheat: {cheat.name}", verdict.outcome == "fail", how
     finally:
         verifier.close()
