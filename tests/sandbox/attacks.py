@@ -29,7 +29,7 @@ from stillhouse.sandbox import Case, Limits, Ran, Sandbox, SandboxDown, syscalls
 from stillhouse.sandbox.jail import Breaks
 from stillhouse.verifiers.code import Code
 
-LIMITS = Limits(seconds=3.0)
+LIMITS = Limits(seconds=2.0)
 _SECRET = secrets.token_hex(16)
 _HELD = {"EPERM": "seccomp", "ENOSYS": "seccomp", "gaierror": "seccomp", "EACCES": "Landlock",
          "EBADF": "nothing inherited", "EROFS": "read-only mount"}  # fmt: skip
@@ -209,7 +209,7 @@ if pid == 0:
 
 
 def run_cheats(rung: int) -> Iterator[tuple[str, bool, str]]:
-    verifier = Code(rung=rung, python_timeout=3.0)
+    verifier = Code(rung=rung, python_timeout=2.0)
     test_case = {"call_type": "assert", "fn_name": "secret", "assert_case": ["assert secret() == 'the-expected-value'"]}
     query = Query((Message("user", "q"),), "code", test_case=test_case)
     try:
@@ -223,7 +223,7 @@ def run_cheats(rung: int) -> Iterator[tuple[str, bool, str]]:
 
 @contextmanager
 def _sandbox(rung: int) -> Iterator[Sandbox | None]:
-    sandbox = Sandbox(rung=rung, limits=LIMITS, compiling=Limits(seconds=12.0, memory=2 << 30))
+    sandbox = Sandbox(rung=rung, limits=LIMITS, compiling=Limits(seconds=10.0, memory=2 << 30))
     try:
         sandbox.rung  # noqa: B018  starts it
         yield sandbox
