@@ -7,7 +7,9 @@ without them: nothing here can mount, kill or fork outside.
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import secrets
 import signal
 import socket
@@ -27,13 +29,15 @@ from stillhouse.sandbox import Case, Limits, Ran, Sandbox, SandboxDown, syscalls
 from stillhouse.sandbox.jail import Breaks
 from stillhouse.verifiers.code import Code
 
-LIMITS = Limits(seconds=3.0)
+LIMITS = Limits(seconds=2.0)
 _SECRET = secrets.token_hex(16)
 _HELD = {"EPERM": "seccomp", "ENOSYS": "seccomp", "gaierror": "seccomp", "EACCES": "Landlock",
          "EBADF": "nothing inherited", "EROFS": "read-only mount"}  # fmt: skip
 _SPACES = {"ENOENT": "not in its root", "ESRCH": "PID namespace", "ECHILD": "PID namespace", "EAGAIN": "process limit"}
 _ALONE = {"ENOENT": "not there", "ESRCH": "not its process", "ECHILD": "seccomp, no processes",
           "EAGAIN": "seccomp, no processes"}  # fmt: skip
+_CHEATED = {"got": "compared outside", "NotPlain": "not a plain value", "cannot be read": "not a plain value",
+            "collide": "not a plain value", "left before": "no result at its end", "limit": "its limits"}  # fmt: skip
 _BY = {1: _HELD | _SPACES, 2: _HELD | _SPACES, 3: _HELD | _ALONE}
 
 
@@ -146,7 +150,10 @@ def outcome(attack: Attack, ran: Ran, rung: int) -> tuple[bool, str]:
         return allowed, f"{ran.limit} limit"
     if "does not compile" in ran.reason:
         return True, "compiler, in its own jail"
+    if "Too many open files" in ran.reason:
+        return True, "descriptor limit"
     words = [word for line in said.splitlines() if line.startswith("held") for word in line.split()]
+    words += [errno.errorcode.get(int(number), "") for number in re.findall(r"\[Errno (\d+)\]", ran.reason)]
     by = list(dict.fromkeys(_BY[rung][word] for word in words if word in _BY[rung]))
     if by:
         return True, ", ".join(by)
@@ -202,13 +209,13 @@ if pid == 0:
 
 
 def run_cheats(rung: int) -> Iterator[tuple[str, bool, str]]:
-    verifier = Code(rung=rung, python_timeout=3.0)
+    verifier = Code(rung=rung, python_timeout=2.0)
     test_case = {"call_type": "assert", "fn_name": "secret", "assert_case": ["assert secret() == 'the-expected-value'"]}
     query = Query((Message("user", "q"),), "code", test_case=test_case)
     try:
         for cheat in cheats():
             verdict = verifier(query, Response("k", "q", "t", f"```python\n{cheat.program}\n```"))
-            how = "compared outside" if "got" in verdict.reason else verdict.reason[8:60]
+            how = next((told for mark, told in _CHEATED.items() if mark in verdict.reason), verdict.reason[8:60])
             yield f"cheat: {cheat.name}", verdict.outcome == "fail", how
     finally:
         verifier.close()
@@ -216,7 +223,7 @@ def run_cheats(rung: int) -> Iterator[tuple[str, bool, str]]:
 
 @contextmanager
 def _sandbox(rung: int) -> Iterator[Sandbox | None]:
-    sandbox = Sandbox(rung=rung, limits=LIMITS, compiling=Limits(seconds=12.0, memory=2 << 30))
+    sandbox = Sandbox(rung=rung, limits=LIMITS, compiling=Limits(seconds=10.0, memory=2 << 30))
     try:
         sandbox.rung  # noqa: B018  starts it
         yield sandbox

@@ -3,6 +3,8 @@
 import os
 import socket
 import struct
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -209,3 +211,17 @@ def test_a_private_home_is_not_reachable(tmp_path: Path) -> None:
     inner.mkdir(parents=True)
     (tmp_path / "home").chmod(0o700)
     assert not view.reachable(str(inner)) and view.reachable("/usr/lib")
+
+
+def test_the_filter_is_made_for_aarch64_too() -> None:
+    program = (
+        "import os, types\n"
+        "os.uname = lambda: types.SimpleNamespace(machine='aarch64')\n"
+        "from stillhouse.sandbox import policy, syscalls\n"
+        "assert syscalls.NUMBERS['openat'] == 56 and 'open' not in syscalls.NUMBERS\n"
+        "made = [policy.answer_filter(execute=e, alone=a, foreign=a) for e in (False, True) for a in (False, True)]\n"
+        "print(*map(len, [*made, policy.alone_filter(7), policy.outer_filter()]))\n"
+    )
+    environment = {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
+    ran = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    assert all(0 < int(size) <= 4096 * 8 and int(size) % 8 == 0 for size in ran.stdout.split())

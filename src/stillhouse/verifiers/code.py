@@ -7,7 +7,6 @@ computed them. A sandbox that is down gives unknown, never a fail.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from stillhouse.records import PASS_TENTHS, Query, Response, Verdict, canonical_json, content_hash
@@ -19,6 +18,7 @@ from stillhouse.verifiers.code_tests import Check, Unreadable, languages, read
 
 _VERSION = "1"
 _RULE = "sandbox"
+_REMEMBERED, _REMEMBERED_BYTES = 256, 1 << 16  # queries whose tests are kept, and the largest of them
 
 
 class Code:
@@ -50,6 +50,7 @@ class Code:
             "cpp": Limits(seconds=cpp_timeout, memory=memory_mb * MIB),
         }
         self.sandbox = Sandbox(rung=rung, unsafe=unsafe, packages=packages)
+        self._known: dict[str, tuple[list[Check], frozenset[Language]]] = {}
         changed = {
             "python": python_timeout,
             "cpp": cpp_timeout,
@@ -102,9 +103,17 @@ class Code:
         self.sandbox.close()
 
     def _read(self, query: Query) -> tuple[list[Check], frozenset[Language]]:
-        tests = read(query.test_case, self.tests)
-        test_case: Mapping[str, Any] = query.test_case or {}
-        return tests, languages(test_case)
+        """Remembered by reference: all attempts of all teachers at a query face the same tests."""
+        key = query.reference
+        known = self._known.get(key)
+        if known is None:
+            tests = read(query.test_case, self.tests)
+            known = tests, languages(query.test_case or {})
+            if sum(len(test.case.stdin) + len(test.expected) for test in tests) < _REMEMBERED_BYTES:
+                self._known[key] = known
+        if len(self._known) > _REMEMBERED:
+            self._known.pop(next(iter(self._known)))
+        return known
 
     def _judge(self, found: Solution, tests: list[Check]) -> Verdict:
         reasons: list[str] = []
