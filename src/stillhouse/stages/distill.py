@@ -13,6 +13,7 @@ from stillhouse.loop import state_counts
 from stillhouse.records import Part, TeacherSpec
 from stillhouse.session import Progress, sit
 from stillhouse.stages.distill_outputs import write_outputs
+from stillhouse.store.compaction import compact
 from stillhouse.store.queries import QueryTable
 from stillhouse.store.run import Run
 from stillhouse.store.tables import table_files
@@ -57,4 +58,6 @@ def distill(
     )  # fmt: skip
     write_outputs(run, table, sat.index, sat.known, teachers, sat.identities, sat.pairs)
     counts = {name: state_counts(pairs) for name, pairs in sat.pairs.items()}
+    if sat.outcome == "done" and run.store is None and not any(states["waiting"] for states in counts.values()):
+        compact(run.journal)  # every reply as parquet too, read back and compared; the segments stay
     return Distilled(sat.outcome, sat.problem, counts, sat.waits, sat.replies)
