@@ -13,7 +13,7 @@ demo: .make/demo
 	$(BIN)/stillhouse demo
 
 test: .make/all system-if-root check
-	$(BIN)/python tests/run.py
+	$(BIN)/python -m tests.run
 
 check: .make/all
 	$(BIN)/ruff check .
