@@ -95,6 +95,7 @@ def test_a_run_from_queries_to_report_and_again_and_changed(folder: Path) -> Non
         assert {r["id"] for r in rows} == {f"q{n}" for n in range(20) if n % 3 < 2}
         assert (run / "report.html").stat().st_size > 10_000
 
+        assert stillhouse(folder, "run", "r.yaml").stdout.count("unchanged") == 6
         again = stillhouse(folder, "run", "r.yaml", "--json")
         assert again.returncode == 0
         assert json.loads(again.stdout)["decision"] == report["decision"]

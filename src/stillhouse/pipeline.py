@@ -82,6 +82,7 @@ class Sitting:
             counts, outputs = make()
             self.teller.stage(name, counts, time.monotonic() - started)
             if self.outcome.exit_code == 0 or name != "distill":
+                inputs, settings, _ = self._plan(name, options)  # distill has added to the journal that it reads
                 fingerprint = self.run.fingerprint(inputs, [__version__, settings])
                 self.run.stamp(name, fingerprint, outputs, counts)
         else:
