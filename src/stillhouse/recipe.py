@@ -312,7 +312,7 @@ def usual_verifiers(judges: Collection[str] = ()) -> dict[str, Part]:
 
 
 def refuse_unverifiable(recipe: Recipe) -> None:
-    """Tell, before distill, every category that the recipe names and cannot verify (SPEC 2.4); exit code 2."""
+    """Tell, before distill, every category that the recipe names and cannot verify; exit code 2."""
     verifiers = _verifiers(recipe, {name for name, judge in recipe.judges if judge is not None})
     named = [entry.category for entry in recipe.queries if entry.category is not None]
     needs = {"multiturn": "reward", "other": "reward"}

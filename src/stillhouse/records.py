@@ -185,7 +185,7 @@ class Response:
     finish_reason: stop, length, or stopped (a stream that we cancelled); what else a server says is kept as is.
     *_tokens: of the server's usage, or counted by us and then `counted` is True. cost_usd: None where unpriced.
     seconds: from the request's first byte sent to the reply's last byte. max_tokens: the limit it was asked with.
-    thinking: whether its teacher must, may or does not think, which decides what is malformed (SPEC 2.3 of the paper's
+    thinking: whether its teacher must, may or does not think, which decides what is malformed (the paper's
     reply form: `<think>..</think><answer>..</answer>`).
     """
 

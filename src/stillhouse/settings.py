@@ -194,7 +194,7 @@ class VerifySettings(Settings):
 
 
 class FilterSettings(Settings):
-    """Which filters run over verified responses, with the numbers of SPEC 2.5."""
+    """Which filters run over verified responses, with the numbers of the paper and its siblings."""
 
     back_to_back: bool = True
     ngrams: bool = True
@@ -205,7 +205,7 @@ class FilterSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """SPEC 2.7; the student's base and how it is trained."""
+    """The paper's training; the student's base and how it is trained."""
 
     base: str = "Qwen/Qwen2.5-32B"
     max_tokens: int = Field(32768, ge=1)
@@ -234,7 +234,7 @@ class MarginSettings(Settings):
 
 
 class Recipe(Settings):
-    """What a run is to do. Every default is the number of SPEC.md's sources; see `stillhouse init`."""
+    """What a run is to do. Every default is a number of the paper or its siblings; see `stillhouse init`."""
 
     name: Name
     queries: list[QueriesSettings] = Field(min_length=1)

@@ -20,7 +20,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Benchmark:
-    """Items, samples per item, prompt and limits (SPEC 2.8).
+    """Items, samples per item, prompt and limits (the paper's evaluation).
 
     items: the bare problems, made anew at each call. prompt: text of the user turn for an item; no further suffix may
     be put behind it. expected: how many items there must be, None for any. verifier: settings of the category's

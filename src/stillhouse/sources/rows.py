@@ -254,7 +254,7 @@ def merged_info(infos: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _without_thinking(role: str, text: str) -> str:
-    """An earlier reply of the history goes into a prompt without its thinking (SPEC 2.3)."""
+    """An earlier reply of the history goes into a prompt without its thinking."""
     if role != "assistant" or "</think>" not in text:
         return text
     return normal_form(text).answer

@@ -1,7 +1,7 @@
 """The stage `compare`: what the teachers made of the same queries, with its uncertainty, as report.json.
 
 In: a run folder after distill and filter, facts of the teachers, the measure fixed beforehand. Out: report.json
-(keys as DESIGN fixes them). `compare_datasets` does the same for datasets that exist already.
+(the keys that scripts may rely on). `compare_datasets` does the same for datasets that exist already.
 """
 
 from __future__ import annotations

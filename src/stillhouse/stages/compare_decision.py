@@ -24,7 +24,7 @@ Sections = Mapping[str, Mapping[str, Any]]
 
 
 def choose_measure(sections: Sections, decide_by: str | None, students: bool) -> str | None:
-    """The measure of the decision: what the recipe fixed where it is known, else the order of DESIGN rule 5.
+    """The measure of the decision: what the recipe fixed where it is known, else the usual order.
 
     None where none is known, as of datasets that exist already.
     """

@@ -1,6 +1,6 @@
 """What report.json says of one teacher, over all queries or within a category.
 
-In: a Population, a mask of queries. Out: plain dicts with the keys that DESIGN fixes, null for every empty
+In: a Population, a mask of queries. Out: plain dicts with the keys that scripts rely on, null for every empty
 population, and further keys under their own names (intervals, boxes, histograms).
 """
 

@@ -29,7 +29,7 @@ TRAINERS = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a student is trained: the paper's recipe by default (SPEC 2.7), in the units of the trainers.
+    """How a student is trained: the paper's recipe by default, in the units of the trainers.
 
     batch: packed sequences of max_tokens tokens in a step, over all gpus; samples, sequences and tokens: what the
     dataset came to when it was rendered and packed (0 where it was not); template: the trainer's own name for the

@@ -35,7 +35,7 @@ class Profile:
 
     system_place: a system turn, or the head of the first user turn. suffixes: by category, `code:cpp` for queries
     whose extra says `language: cpp`. forced_think: the chat template writes `<think>` itself, so that a reply holds
-    only the closing tag. perplexity: SPEC 2.5, strictly above is dropped. family: models of one family are kin.
+    only the closing tag. perplexity: strictly above it is dropped. family: models of one family are kin.
     extra_body: further fields of the request. sources: where the values come from.
     """
 

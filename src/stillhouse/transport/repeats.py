@@ -1,4 +1,4 @@
-"""Tells, while a reply streams, that it has fallen into a loop: one phrase, back to back (SPEC 2.5).
+"""Tells, while a reply streams, that it has fallen into a loop: one phrase, back to back.
 
 In: pieces of text as they come. Out: True once a phrase of at least `min_tokens` tokens stands `times` times in a
 row. A token is a run of non-blank characters, or one CJK character. Candidates come from windows seen before, and are
