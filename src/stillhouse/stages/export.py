@@ -6,6 +6,7 @@ each, queries.parquet, rejected.parquet and a card that names them all. Terms `n
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -13,11 +14,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stillhouse.records import Part, TeacherSpec
 from stillhouse.stages.export_card import repository_card, teacher_card
-from stillhouse.stages.export_rows import dataset_rows, kept_keys, read_filters
+from stillhouse.stages.export_push import check_terms
+from stillhouse.stages.export_push import push as upload
+from stillhouse.stages.export_rows import SourceTerms, dataset_rows, kept_keys, read_filters
+from stillhouse.stages.export_shapes import SHAPES, check_shape, write_shape
 from stillhouse.store.run import Run
 from stillhouse.store.segments import replaced
 from stillhouse.store.tables import DATASET, QUERIES, REJECTED, conform, table_files, to_table
@@ -31,6 +36,7 @@ class Counts:
     """What a dataset came to, for its card."""
 
     rows: int = 0
+    withheld: int = 0
     categories: dict[str, int] = field(default_factory=dict)
     sources: dict[str, int] = field(default_factory=dict)
     rules: dict[str, int] = field(default_factory=dict)
@@ -64,13 +70,18 @@ def export(
     """Write the datasets of a run. Returns rows per dataset, the parallel set, and what terms held back.
 
     run: the Run or its folder. tokenizer: counts the column `tokens`, null without one. sources: facts of the query
-    sources (name, licence, terms), for rows and cards.
+    sources (name, licence, terms), for rows and cards. shape: one more shape beside the parquet (am, sharegpt,
+    messages). push: a hub repository to upload to. Raises UserMistake.
     """
+    if shape is not None:
+        check_shape(shape)
+    if push is not None:
+        check_terms(teachers, sources)
     run = run if isinstance(run, Run) else Run(run, read_only=True)
     out = run.datasets
     out.mkdir(parents=True, exist_ok=True)
     tokens = TokenCounter(tokenizer, run.folder / ".cache")
-    terms = {source["name"]: source.get("terms", "unknown") for source in sources}
+    terms = SourceTerms(sources)
     filtered = {spec.name: read_filters(run, spec.name) for spec in teachers}
     kept = {spec.name: kept_keys(run, spec.name, filtered[spec.name][0]) for spec in teachers}
     parallel = set.intersection(*kept.values()) if kept else set()
@@ -86,10 +97,15 @@ def export(
         rows = dataset_rows(run, spec, *filtered[spec.name], terms)
         whole, shared = _write_teacher(place, rows, parallel, tokens)
         counts[spec.name] = whole.rows
+        counts["withheld"] += whole.withheld
+        if shape is not None:
+            write_shape(place, shape, parallel)
         _write_text(place / "README.md", teacher_card(spec, whole, shared, sources, run=run.name, tokens=tokens.name))
     tokens.save()
-    _copy_queries(run, out)
+    _copy_queries(run, out, terms)
     _write_text(out / "README.md", repository_card(teachers, counts, sources, out, run=run.name))
+    if push is not None:
+        upload(out, push)
     return counts
 
 
@@ -103,6 +119,9 @@ def _write_teacher(
             if tokens.works:
                 for row, size in zip(rows, tokens.count([row["response"] for row in rows]), strict=True):
                     row["tokens"] = int(size)
+            allowed = [row for row in rows if row["source_terms"] != "no"]
+            whole.withheld += len(rows) - len(allowed)
+            rows = allowed
             mine = [row for row in rows if row["key"] in parallel]
             superset.write(rows)
             both.write(mine)
@@ -149,11 +168,13 @@ class Writer:
 def _withhold(place: Path, spec: TeacherSpec, kept: int, parallel: int, sources: Sequence[Mapping[str, str]]) -> None:
     for left in ("superset.parquet", "parallel.parquet"):  # of an earlier export, before the terms were known
         (place / left).unlink(missing_ok=True)
+    for shape in SHAPES:
+        shutil.rmtree(place / shape, ignore_errors=True)
     _write_text(place / "README.md", teacher_card(spec, None, None, sources, kept=kept, parallel=parallel))
 
 
-def _copy_queries(run: Run, out: Path) -> None:
-    """The kept and the rejected queries beside the datasets, one file each."""
+def _copy_queries(run: Run, out: Path, terms: SourceTerms) -> None:
+    """The kept and the rejected queries beside the datasets, one file each, but for sources that do not allow it."""
     for name, stem, schema in (("queries", "kept", QUERIES), ("rejected", "rejected", REJECTED)):
         files = table_files(run.queries, stem)
         if not files:
@@ -164,8 +185,9 @@ def _copy_queries(run: Run, out: Path) -> None:
         ):
             for file in files:
                 for group in range(pq.read_metadata(file).num_row_groups):
-                    table = pq.ParquetFile(file).read_row_group(group)
-                    writer.write_table(conform(table, schema), row_group_size=ROW_GROUP)
+                    table = conform(pq.ParquetFile(file).read_row_group(group), schema)
+                    allowed = pa.array([terms.of(source) != "no" for source in table["source"].to_pylist()], pa.bool_())
+                    writer.write_table(table.filter(allowed), row_group_size=ROW_GROUP)
 
 
 def _write_text(file: Path, text: str) -> None:

@@ -69,6 +69,11 @@ def teacher_card(
         f"| completion tokens (as the endpoint counted) | {whole.completion_tokens:,} | {shared.completion_tokens:,} |",
         f"| dollars for these rows alone | {_money(whole.cost_usd)} | {_money(shared.cost_usd)} |",
         "",
+        *(
+            [f"{whole.withheld:,} rows are held back: the terms of their query source do not allow training.", ""]
+            if whole.withheld
+            else []
+        ),
         *_table("category", whole.categories, shared.categories),
         *_table("verified by rule", whole.rules, shared.rules),
         *_table("query source", whole.sources, shared.sources),

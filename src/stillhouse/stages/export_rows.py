@@ -52,12 +52,27 @@ def _column(file: pq.ParquetFile, name: str) -> int:
     return paths.index(name)
 
 
+class SourceTerms:
+    """May rows of a source be trained on: by the names of the recipe's sources.
+
+    A row that names a source of its own, which the recipe does not know, has the worst terms of all the recipe's.
+    """
+
+    def __init__(self, sources: Sequence[Mapping[str, str]]) -> None:
+        self._terms = {source["name"]: source.get("terms") or "unknown" for source in sources}
+        given = set(self._terms.values())
+        self._worst = "no" if "no" in given else "yes" if given == {"yes"} else "unknown"
+
+    def of(self, source: str) -> str:
+        return self._terms.get(source, self._worst)
+
+
 def dataset_rows(
     run: Run,
     spec: TeacherSpec,
     dropped: set[str],
     perplexity: Mapping[str, float],
-    source_terms: Mapping[str, str],
+    source_terms: SourceTerms,
 ) -> Iterator[list[dict[str, Any]]]:
     """Batches of dataset rows of a teacher: what was accepted and no filter dropped.
 
@@ -83,7 +98,7 @@ def dataset_row(
     query: Mapping[str, Any],
     spec: TeacherSpec,
     perplexity: float | None,
-    source_terms: Mapping[str, str],
+    source_terms: SourceTerms,
 ) -> dict[str, Any]:
     """One row of DATASET; `tokens` is left to the writer, which counts a batch at a time."""
     parts = normal_form(response["text"], response["reasoning"], spec.thinking)
@@ -103,7 +118,7 @@ def dataset_row(
         "model": response["model"] or spec.model,
         "ppl": perplexity,
         "teacher_terms": spec.terms,
-        "source_terms": source_terms.get(query["source"], "unknown"),
+        "source_terms": source_terms.of(query["source"]),
     }
 
 
