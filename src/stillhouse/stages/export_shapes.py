@@ -167,6 +167,6 @@ def _card(teacher: str, shape: str, features: list[dict[str, Any]], written: Map
     return (
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n# {teacher} in the shape `{shape}`\n\n{rows}\n\n"
         "The same rows as `superset.parquet` beside this folder, whose card states provenance and terms; they hold "
-        "here too. Every column is present in every row, with explicit nulls; `test_case` and `instruction_constrain` are "
-        "JSON texts.\n"
+        "here too. Every column is present in every row, with explicit nulls; `test_case` and `instruction_constrain` "
+        "are JSON texts.\n"
     )
