@@ -187,13 +187,18 @@ def _sit(made: Recipe, folder: Path, out: Path, *, engine: str | None, quiet: bo
         run.use_store(recipes.store_folder(made, folder))
         with contextlib.closing(make_engine(engine or made.engine)) as worker:
             outcome = Outcome(str(out))
-            yield Sitting(made, parts, run, worker, teller, outcome)
+            try:
+                yield Sitting(made, parts, run, worker, teller, outcome)
+            except BaseException as error:
+                state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                run.status.update(state=state, problem=str(error) or type(error).__name__)
+                raise
             _tell_end(run, outcome, teller)
 
 
 def _tell_end(run: Run, outcome: Outcome, teller: Teller) -> None:
     run.status.update(
-        stage=None, state={0: "done", 3: "budget", 4: "waiting", 130: "interrupted"}.get(outcome.exit_code, "failed")
+        stage=None, problem="; ".join(outcome.waits[:5]), state={0: "done", 3: "budget", 4: "waiting", 130: "interrupted"}.get(outcome.exit_code, "failed")
     )
     if run.report_json.exists() and "compare" in outcome.stages:
         outcome.decision, outcome.told = teller.decision(run.report_json)
