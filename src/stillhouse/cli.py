@@ -176,16 +176,18 @@ _stage("report", "Write report.html from the run folder.")
 def verify(
     source: Annotated[Path, typer.Argument(metavar="IN|RUN", help="A file of responses, or a run.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="OUT", help="Where the verdicts go.")] = None,
+    category: Annotated[str | None, typer.Option("--category", help="Of the rows that name none.")] = None,
     diff: Annotated[bool, typer.Option("--diff", help="Of a run: show which verdicts flipped.")] = False,
     adopt: Annotated[
         bool, typer.Option("--adopt", help="Of a run: let today's verdicts decide what is asked.")
     ] = False,
+    workers: Annotated[int | None, typer.Option("--workers", metavar="N", help="Processes (all cores).")] = None,
     as_json: Json = False,
 ) -> None:
     """Judge a file of responses, or the journal of a run once more."""
     from stillhouse.verbs.verify import verify as judge
 
-    _end(judge(source, out, diff=diff, adopt=adopt, quiet=as_json), as_json)
+    _end(judge(source, out, category=category, diff=diff, adopt=adopt, workers=workers, quiet=as_json), as_json)
 
 
 @app.command()

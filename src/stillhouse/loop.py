@@ -26,6 +26,7 @@ from stillhouse.workers import WorkerDied, WorkerError, WorkerTimeout, rule_of
 T = TypeVar("T")
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 60.0
 JUDGE_ASKS = 2  # a judge that cannot be parsed is asked once more
+JUDGE_TOKENS = 1024  # the limit of a judge whose recipe names none; what it asks for may be less
 
 
 class Stopped(Exception):  # noqa: N818  a signal between coroutines, not an error
@@ -493,10 +494,7 @@ class Loop:
 
     async def _ruling(self, judge: Seat, seat: Seat, query: Query, ask: Ask) -> Response:
         """A judge's reply: from the journal, from another pair that asks the same right now, or asked and paid."""
-        system = "\n".join(m.content for m in ask.messages if m.role == "system") or None
-        plea = Query(tuple(m for m in ask.messages if m.role != "system"), "judge", system=system)
-        request = judge.teacher.request(plea, 1)
-        request = replace(request, query=query.key, max_tokens=min(request.max_tokens, ask.max_tokens))
+        request = plea(judge.teacher, query, ask)
         known = self.memory.response(request.key, request.max_tokens)
         if known is not None:
             return known
@@ -507,6 +505,18 @@ class Loop:
             task = asyncio.ensure_future(self._ask(judge, request, f"judge:{seat.name}"))
             self._rulings[request.key] = task
         return await asyncio.shield(task)
+
+
+def plea(judge: Teacher, query: Query, ask: Ask) -> Request:
+    """The request to a judge: its key is of the question, so the same question is never paid for twice. No I/O.
+
+    A judge whose limit is above the usual one is a model that thinks first: it has all of its limit.
+    """
+    system = "\n".join(m.content for m in ask.messages if m.role == "system") or None
+    asked = Query(tuple(m for m in ask.messages if m.role != "system"), "judge", system=system)
+    request = judge.request(asked, 1)
+    limit = request.max_tokens if request.max_tokens > JUDGE_TOKENS else min(request.max_tokens, ask.max_tokens)
+    return replace(request, query=query.key, max_tokens=limit)
 
 
 def seat_for(spec: TeacherSpec, teacher: Teacher, pairs: Pairs) -> Seat:
@@ -529,7 +539,8 @@ class NotRecorded(Exception):  # noqa: N818  a signal, not an error
 def structure(response: Response) -> Verdict | None:
     """The verdict by form alone, or None where the verifier has to look: no verifier sees a reply out of form."""
     if response.truncated:
-        return Verdict("fail", 0.0, TRUNCATED_RULE, f"cut at {response.max_tokens} tokens")
+        limit = f"{response.max_tokens} tokens" if response.max_tokens else "its limit"
+        return Verdict("fail", 0.0, TRUNCATED_RULE, f"cut at {limit}")
     if response.finish_reason == "stopped":
         return Verdict("fail", 0.0, "stopped", "cancelled while it was streaming")
     if response.finish_reason != "stop":
