@@ -92,7 +92,9 @@ def test_mistakes_within_one_entry_and_across_entries_are_told_together_from_top
 
 
 def test_a_value_that_is_wrong_is_not_told_as_missing_too(folder: Path) -> None:
-    problems = told(GOOD.replace("http://127.0.0.1:8000/v1", "127.0.0.1:8000").replace("input: 0.3", "input: x"), folder)
+    problems = told(
+        GOOD.replace("http://127.0.0.1:8000/v1", "127.0.0.1:8000").replace("input: 0.3", "input: x"), folder
+    )
     assert len(problems) == 2, problems
 
 

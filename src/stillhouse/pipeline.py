@@ -198,7 +198,9 @@ def _sit(made: Recipe, folder: Path, out: Path, *, engine: str | None, quiet: bo
 
 def _tell_end(run: Run, outcome: Outcome, teller: Teller) -> None:
     run.status.update(
-        stage=None, problem="; ".join(outcome.waits[:5]), state={0: "done", 3: "budget", 4: "waiting", 130: "interrupted"}.get(outcome.exit_code, "failed")
+        stage=None,
+        problem="; ".join(outcome.waits[:5]),
+        state={0: "done", 3: "budget", 4: "waiting", 130: "interrupted"}.get(outcome.exit_code, "failed"),
     )
     if run.report_json.exists() and "compare" in outcome.stages:
         outcome.decision, outcome.told = teller.decision(run.report_json)

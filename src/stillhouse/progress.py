@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from stillhouse.session import Progress
+from stillhouse.gauges import Progress
 
 Watch = Callable[[Sequence[Progress]], None]
 LINE_SECONDS = 10.0
