@@ -90,14 +90,14 @@ def _pair(a: Group, b: Group, benchmark: str | None, measure: str) -> dict[str, 
         observed += float(differences.mean()) / len(tables)
         draws += _resampled(left, right, seed + 1) / len(tables)
         flips.append(differences / differences.size)
-    inner: dict[str, float | None] = {}
-    for share, (low, high) in ((0.95, ("low", "high")), (0.9, ("low_90", "high_90"))):
-        interval = _score_interval(tables, share) if measure == "pass_at_1" else None
-        interval = interval or percentile_interval(draws, share)
-        inner |= {low: interval[0] if interval else None, high: interval[1] if interval else None}
+    limits = {}
+    for confidence in (0.95, 0.90):  # the narrower one is what `equal` is judged by
+        interval = _score_interval(tables, confidence) if measure == "pass_at_1" else None
+        limits[confidence] = interval or percentile_interval(draws, confidence) or (None, None)
     return {
         "a": a.name, "b": b.name, "benchmark": benchmark, "measure": measure, "difference": observed,
-        **inner, "a_value": _level(tables, 0), "b_value": _level(tables, 1),
+        "low": limits[0.95][0], "high": limits[0.95][1], "low_90": limits[0.90][0], "high_90": limits[0.90][1],
+        "a_value": _level(tables, 0), "b_value": _level(tables, 1),
         "p": sign_flip(np.concatenate(flips)), "items": int(sum(left.shape[1] for left, _ in tables)),
     }  # fmt: skip
 
