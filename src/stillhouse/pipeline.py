@@ -205,6 +205,7 @@ class Sitting:
         counts = compare(
             self.run, teachers=self.parts.teachers, decide_by=self.recipe.decide_by,
             margin=self.recipe.margin.model_dump(), tokenizer=self.parts.tokenizer,
+            perplexity_family=recipes.perplexity_family(self.recipe),
         )  # fmt: skip
         return counts, [self.run.report_json]
 
@@ -227,11 +228,9 @@ def _sit(made: Recipe, folder: Path, out: Path, *, engine: str | None, quiet: bo
             outcome = Outcome(str(out))
             try:
                 yield Sitting(made, parts, run, folder, worker, teller, outcome)
-            except KeyboardInterrupt:
-                run.status.update(stage=None, state="interrupted")
-                raise
-            except Exception:
-                run.status.update(stage=None, state="failed")
+            except BaseException as error:
+                state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
+                run.status.update(state=state, problem=str(error) or type(error).__name__)
                 raise
             _tell_end(run, outcome, teller)
 

@@ -29,7 +29,8 @@ from stillhouse.settings import (
     Recipe,
     TeacherSettings,
 )
-from stillhouse.teachers.profiles import Profile, find_profile
+from stillhouse.teachers.embedded import FAMILY as EMBEDDED_FAMILY
+from stillhouse.teachers.profiles import Profile, family_of, find_profile
 
 STAGES = ("curate", "distill", "filter", "export", "train", "evaluate", "compare", "report")
 PROFILES = ("am-thinking-v1", "qwen3-235b-a22b", "deepseek-r1", "generic", "embedded", "recorded", "champ")
@@ -351,6 +352,14 @@ def dataset_reader() -> Part:
     return Part("stillhouse.sources.responses:Responses")
 
 
+def perplexity_family(recipe: Recipe) -> str:
+    """Lineage of the model that gives perplexities; "" where there is none, or its name tells none."""
+    model = recipe.filter.perplexity
+    if model == "embedded":
+        return EMBEDDED_FAMILY
+    return "" if not model else model.family or family_of(model.model or "")
+
+
 def _judges(recipe: Recipe) -> dict[str, TeacherSpec]:
     return {kind: _endpoint_spec(f"judge-{kind}", judge) for kind, judge in recipe.judges if judge is not None}
 
@@ -417,9 +426,10 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
     spec = _spec(entry.name, entry, part, profile, limit)
     usual_terms: dict[str, Terms] = {"champ": "no", "embedded": "yes"}
     terms = entry.terms or usual_terms.get(entry.profile, profile.terms)
+    family = EMBEDDED_FAMILY if entry.profile == "embedded" and entry.family is None else spec.family
     return replace(
         spec, terms=terms, thinking=entry.thinking or profile.thinking, licence=entry.licence or profile.licence,
-        perplexity=entry.perplexity or profile.perplexity, batch=entry.batch,
+        perplexity=entry.perplexity or profile.perplexity, batch=entry.batch, family=family,
     )  # fmt: skip
 
 
@@ -437,7 +447,8 @@ def _spec(name: str, entry: EndpointSettings, part: Part, profile: Profile, limi
         price=Price(**entry.price.model_dump()) if entry.price else None, budget_usd=entry.budget_usd,
         requests_per_minute=entry.requests_per_minute, tokens_per_minute=entry.tokens_per_minute,
         timeout=entry.timeout, patience=entry.patience,
-        max_tokens=limit, thinking=profile.thinking, family=entry.family or profile.family,
+        max_tokens=limit, thinking=profile.thinking,
+        family=entry.family or profile.family or family_of(entry.model or ""),
         licence=profile.licence, terms=profile.terms,
     )  # fmt: skip
 
