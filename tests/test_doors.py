@@ -41,7 +41,9 @@ MAY: dict[str, set[str]] = {
     "stages": STAGE_MAY,
     "settings": {"records"},
     "mistakes": {"records", "settings"},
-    "recipe": {"records", "settings", "mistakes"} | SHELVES,
+    "recipe_checks": {"settings"},
+    "recipe": {"records", "settings", "mistakes", "recipe_checks"} | SHELVES,
+    "recipe_students": {"records", "settings", "recipe", "recipe_checks"} | SHELVES,
     "standing": {"records", "store"},
     "samples": {"records", "session", "store"},
     "session": {
@@ -51,12 +53,14 @@ MAY: dict[str, set[str]] = {
         "gauges",
         "standing",
         "store",
-        "transport",
         "workers",
-    },  # transport: serves the metrics
+        "transport",  # serves the metrics
+    },
     "progress": {"gauges"},
-    "pipeline": {"records", "recipe", "settings", "progress", "stages", "store", "engines"},
-    "verbs": STAGE_MAY | {"recipe", "settings", "pipeline", "stages"},
+    "pipeline_students": {"records", "recipe", "recipe_students", "settings", "progress", "stages", "store"},
+    "pipeline": {"records", "recipe", "settings", "progress", "stages", "store", "engines", "pipeline_students"},
+    "verbs": STAGE_MAY
+    | {"recipe", "recipe_students", "settings", "pipeline", "pipeline_students", "progress", "stages"},
     "testing": {"records", "transport"},
     "cli": {"records", "recipe", "settings", "pipeline", "verbs", "store"},
     "__init__": set(),
