@@ -34,7 +34,7 @@ class Math:
     judge: after a no or an unknown, ask the recipe's judge `math`.
     """
 
-    version = "math-1"
+    version = "math-2"
     deadline = 3.0
 
     def __init__(self, boxed: str = "last", judge: bool = False) -> None:
