@@ -113,7 +113,9 @@ class Sitting:
             inputs = [*queries, verdicts, *accepted, run.filters, run.evaluations]
             return inputs, [teachers, made.decide_by, made.margin.model_dump(), made.tokenizer], self._compare
         if name == "report":
-            return [run.report_json, *queries, verdicts, *accepted, run.filters, run.recipe], [], self._report
+            beside = [run.recipe, run.folder / "forecast.json", *sorted(run.students.glob("*/**/losses.jsonl"))]
+            inputs = [run.report_json, *queries, verdicts, *accepted, run.filters, *beside]
+            return inputs, recipes.source_facts(made), self._report
         raise UserMistake(f"there is no stage {name}; the stages are {', '.join(STAGES)}")
 
     def _curate(self) -> tuple[dict[str, Any], list[Path]]:
@@ -171,7 +173,7 @@ class Sitting:
         return counts, [self.run.report_json]
 
     def _report(self) -> tuple[dict[str, Any], list[Path]]:
-        return report(self.run), [self.run.report_html]
+        return report(self.run, sources=recipes.source_facts(self.recipe)), [self.run.report_html]
 
 
 @contextlib.contextmanager

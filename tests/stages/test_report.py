@@ -101,7 +101,7 @@ def test_the_data_holds_every_query_and_its_traces_as_they_were(folder: Path) ->
     assert len(index["key"]) == 60 and len(index["sampled"]) == 60
     items = [item for chunk in data["chunks"] for item in json.loads(gzip.decompress(b64decode(chunk[2])))]
     assert all(HOSTILE in item["messages"][0]["content"] for item in items)
-    trace = items[0]["traces"]["am"][0]
+    trace = items[0]["traces"][0][0]
     assert HOSTILE.strip() in trace["thinking"]
     assert trace["outcome"] in ("pass", "fail") and trace["rule"] == "exact"
 
