@@ -15,6 +15,7 @@ from stillhouse.stages.report_svg import (
     bottom_axis,
     colour,
     dollars,
+    fitted,
     left_axis,
     legend,
     linear,
@@ -24,7 +25,7 @@ from stillhouse.stages.report_svg import (
     percent_tenth,
     room_for,
 )
-from stillhouse.stages.report_text import plural, shorten
+from stillhouse.stages.report_text import plural, visible
 
 Report = Mapping[str, Any]
 Label = Callable[[float], str]
@@ -100,7 +101,7 @@ def leading(report: Report, width: float) -> Drawing | None:
     drawing = Drawing(width, 26 + len(rows) * 26 + 24, title)
     drawing.text(0, 12, title, kind="strong")
     room = room_for([name for name, _, _ in rows], width)
-    x = linear(low, high, room, width - 62)
+    x = linear(low, high, room, width - 68)
     ticks = nice_ticks(low, high, 4)
     bottom_axis(drawing, x, ticks, 26 + len(rows) * 26, 24, percent if rate else label)
     names = list(report["teachers"])
@@ -120,7 +121,7 @@ def rates(report: Report, width: float) -> Drawing | None:
     rows = len(shown) * (len(teachers) * 22 + 32) - 6
     drawing = Drawing(width, rows + 22, "pass@1 and verified yield")
     room = room_for(list(teachers), width)
-    x = linear(0, 1, room, width - 58)
+    x = linear(0, 1, room, width - 66)
     bottom_axis(drawing, x, [0, 0.25, 0.5, 0.75, 1], rows, 22, percent)
     y = 0.0
     for key, title in shown:
@@ -166,10 +167,10 @@ def wins(report: Report, width: float) -> Drawing | None:
     drawing = Drawing(width, len(rows) * 66 - 12, "paired outcomes of first attempts")
     for place, row in enumerate(rows):
         y, a, b = place * 66.0, row["a"], row["b"]
-        kappa = f", κ {row['kappa']:.2f}" if row.get("kappa") is not None else ""
+        kappa = f", κ {row['kappa']:.2f}".replace("-", "−") if row.get("kappa") is not None else ""
         aside = f"{plural(row['n'], 'query', 'queries')}{kappa}" if width > 400 else kappa[2:]
         title = f"{a} against {b}"
-        drawing.text(0, y + 12, shorten(title, int((width - 10) / LETTER) - len(aside)), kind="strong", tip=title)
+        drawing.text(0, y + 12, fitted(title, width - 10 - len(aside) * LETTER), kind="strong", tip=title)
         drawing.text(width, y + 12, aside, anchor="end", kind="faint")
         parts = (
             ("only_a", f"only {a} passed", f"f{colour(names.index(a))}"), ("both", "both passed", "n1"),
@@ -184,7 +185,7 @@ def wins(report: Report, width: float) -> Drawing | None:
             start += size
         share = {key: percent(row[key] / row["n"]) for key, _, _ in parts}
         middle = f"both {share['both']}, neither {share['neither']}"
-        sides = [f"only {a} {share['only_a']}", f"only {b} {share['only_b']}"]
+        sides = [f"only {visible(a)} {share['only_a']}", f"only {visible(b)} {share['only_b']}"]
         if (len(middle) + 2 * max(map(len, sides)) + 4) * LETTER > width:
             sides = [share["only_a"], share["only_b"]]
         drawing.text(0, y + 49, sides[0], kind=f"name f{colour(names.index(a))}", tip=parts[0][1])

@@ -10,12 +10,13 @@ from typing import Any
 
 from stillhouse.stages.report_charts_right import interval_row
 from stillhouse.stages.report_svg import (
-    LETTER,
     Drawing,
     Scale,
     bottom_axis,
     colour,
+    decades,
     dollars,
+    fitted,
     left_axis,
     legend,
     linear,
@@ -26,10 +27,11 @@ from stillhouse.stages.report_svg import (
     percent,
     room_for,
 )
-from stillhouse.stages.report_text import plural, shorten
+from stillhouse.stages.report_text import plural
 
 Report = Mapping[str, Any]
 SHADES = 4
+SPREAD = 40  # an axis is logarithmic where its largest value is so many times the smallest that matters
 
 
 def ridges(report: Report, key: str, box: str, width: float) -> Drawing | None:
@@ -100,16 +102,21 @@ def boxes(report: Report, key: str, unit: str, width: float, *, divided: bool = 
     room = room_for([title for title, _ in groups], width, 0.28)
     high = max(max(box["high_whisker"], box["mean"]) for box in every) * 1.03
     low = min(box["low_whisker"] for box in every)
-    low = 0 if low < high * 0.5 else low * 0.98
-    x = linear(low, high, room, width - 8)
+    least = min(box["median"] for box in every)
     label: Callable[[float], str] = dollars if unit == "dollars" else number
-    bottom_axis(drawing, x, nice_ticks(low, high, 4), top + rows - 6, top - 4, label)
+    if least > 0 and high > SPREAD * least:
+        low = max(low, least / 8)
+        x, ticks = logarithmic(low, high, room, width - 8), decades(low, high)
+    else:
+        low = 0 if low < high * 0.5 else low * 0.98
+        x, ticks = linear(low, high, room, width - 8), nice_ticks(low, high, 4)
+    bottom_axis(drawing, x, ticks, top + rows - 6, top - 4, label)
     drawing.text(width, drawing.height - 2, unit, anchor="end", kind="faint")
     y = top
     for title, group in groups:
         middle = y + len(names) * thick / 2 + 4
         kind = "strong" if title == "all" else "name"
-        drawing.text(0, middle, shorten(title, int((room - 8) / LETTER)), kind=kind, tip=title)
+        drawing.text(0, middle, fitted(title, room - 8), kind=kind, tip=title)
         for place, name in enumerate(names):
             if group.get(name):
                 _box(drawing, x, y + place * thick + thick / 2, group[name], colour(place), name, label)
@@ -150,7 +157,7 @@ def attempts(report: Report, width: float) -> Drawing | None:
     for title, group in groups:
         kind = "strong" if title == "all" else "name"
         middle = y + len(names) * thick / 2 + 4
-        drawing.text(0, middle, shorten(title, int((room - 8) / LETTER)), kind=kind, tip=title)
+        drawing.text(0, middle, fitted(title, room - 8), kind=kind, tip=title)
         for place, name in enumerate(names):
             if group.get(name):
                 _spent(drawing, x, y + place * thick, group[name], colour(place), name)
@@ -179,8 +186,11 @@ def difficulty(report: Report, width: float) -> Drawing | None:
     drawing = Drawing(width, 268, "mean length by difficulty")
     top = legend(drawing, names) + 4
     high = max(row["high"] or row["mean"] for row in rows) * 1.05
-    x, y = linear(levels[0] - 0.25, levels[-1] + 0.25, 52, width - 8), linear(0, high, 228, top)
-    left_axis(drawing, y, nice_ticks(0, high, 4), 46, width)
+    x, y, ticks = linear(levels[0] - 0.25, levels[-1] + 0.25, 52, width - 8), linear(0, high, 228, top), []
+    least = min(row["low"] or row["mean"] for row in rows)
+    if least > 0 and high > SPREAD * least:
+        y, ticks = logarithmic(least / 1.2, high, 228, top), decades(least / 1.2, high)
+    left_axis(drawing, y, ticks or nice_ticks(0, high, 4), 46, width)
     for level in levels:
         drawing.text(x(level), 246, "none" if level == 0 else str(level), anchor="middle", kind="faint")
     drawing.text(width, 264, "other teachers that failed", anchor="end", kind="faint")

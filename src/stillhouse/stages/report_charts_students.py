@@ -46,7 +46,7 @@ def scores(report: Report, width: float) -> Drawing | None:
     tall = len(rows) * 22 + len(benchmarks) * 32 - 6
     drawing = Drawing(width, tall + 22, "scores of the students")
     room = room_for([_name(row) for row in rows], width)
-    x = linear(0, high, room, width - 58)
+    x = linear(0, high, room, width - 66)
     bottom_axis(drawing, x, nice_ticks(0, high, 4), tall, 22, percent)
     y = 0.0
     for benchmark in benchmarks:

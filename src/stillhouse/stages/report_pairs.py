@@ -23,6 +23,7 @@ MEASURES = {
     "perplexity": "Perplexity, parallel set",
 }
 WIDTH, HEIGHT = 170.0, 26.0
+MOST_PAIRS = 6  # with more, only the measure that decides is unfolded
 
 
 def comparison(report: Report) -> str:
@@ -35,7 +36,13 @@ def comparison(report: Report) -> str:
         f"{100 * margin['rate']:g} points for shares, {100 * margin['relative']:g} % for lengths and dollars. p-values "
         "are exact (McNemar) or by permutation, corrected by Holm over this table."
     )
-    out += _pairs(report["pairs"], report, first)
+    deciding = [row for row in report["pairs"] if row["measure"] == first]
+    others = [row for row in report["pairs"] if row["measure"] != first]
+    if deciding and others and len(deciding) > MOST_PAIRS:
+        out += _pairs(deciding, report, first)
+        out += f"<details><summary>The other measures</summary>{_pairs(others, report, first)}</details>"
+    else:
+        out += _pairs(report["pairs"], report, first)
     if report.get("exploratory"):
         out += (
             "<details><summary>Exploratory comparisons: categories, perplexity, parallel set</summary>"

@@ -65,6 +65,12 @@ def nice_ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     return [round(n * step, 12) for n in range(first, math.floor(high / step + 1e-9) + 1)]
 
 
+def decades(low: float, high: float) -> list[float]:
+    """Powers of ten between low and high."""
+    powers = range(math.ceil(math.log10(low) - 1e-9), math.floor(math.log10(high) + 1e-9) + 1)
+    return [10.0**p for p in powers] or [low, high]
+
+
 def log_ticks(low: float, high: float, most: int = 8) -> list[float]:
     """Powers of two (lengths are doubled, not added to) between low and high, thinned to at most `most`."""
     powers = range(math.ceil(math.log2(low) - 1e-9), math.floor(math.log2(high) + 1e-9) + 1)
@@ -108,7 +114,7 @@ class Drawing:
 
     def label(self, y: float, room: float, words: str, kind: str = "name") -> None:
         """A row's name, set to the right of a column of `room` pixels, shortened to fit it."""
-        self.text(room - 10, y, shorten(words, int((room - 12) / LETTER)), anchor="end", kind=kind, tip=words)
+        self.text(room - 10, y, fitted(words, room - 12), anchor="end", kind=kind, tip=words)
 
     def svg(self, *, standalone: bool = False, kind: str = "") -> str:
         """The element; standalone: a file of its own, with its colours inside."""
@@ -126,6 +132,11 @@ def _tip(words: str) -> str:
     return f"<title>{escape(visible(shorten(words, 400)))}</title>" if words else ""
 
 
+def fitted(name: str, pixels: float) -> str:
+    """A name as it is shown, shortened to fit so many pixels."""
+    return shorten(visible(name), max(int(pixels / LETTER), 1))
+
+
 def colour(place: int) -> int:
     """The palette's entry of the teacher at this place of the recipe."""
     return place % len(PALETTE)
@@ -133,7 +144,7 @@ def colour(place: int) -> int:
 
 def room_for(labels: Sequence[str], width: float, most: float = 0.36) -> float:
     """Pixels of a column that holds the labels, at most a share of the width."""
-    return min(max((len(label) for label in labels), default=4) * LETTER + 14, width * most)
+    return min(max((len(visible(label)) for label in labels), default=4) * LETTER + 14, width * most)
 
 
 def bottom_axis(
@@ -171,7 +182,7 @@ def legend(drawing: Drawing, names: Sequence[str], y: float = 11, kinds: Sequenc
     """Colour keys in rows that fit the width; returns the y below the last row."""
     place = 0.0
     for at, name in enumerate(names):
-        shown = shorten(name, 26)
+        shown = shorten(visible(name), 26)
         need = 16 + len(shown) * LETTER + 16
         if place > 0 and place + need > drawing.width:
             place, y = 0.0, y + 19

@@ -172,7 +172,7 @@ def categories(report: Report) -> str:
             mine = part["categories"][name]
             tokens, whole = mine["tokens"] or {}, (part["tokens"] or {}).get("total")
             rows.append([
-                isolated(name, 40) if place == 0 else "",
+                f'<bdi title="{words(name)}">{words(name, 60)}</bdi>' if place == 0 else "",
                 f"{queries:,}<small>{percent_tenth(queries / total)}</small>" if place == 0 else "",
                 named(teacher, report),
                 value(mine["pass_at_1"], percent_tenth, mine.get("pass_at_1_interval")),
