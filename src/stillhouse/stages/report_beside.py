@@ -27,7 +27,7 @@ def beside(run: Run, told: Mapping[str, Any]) -> dict[str, Any]:
     """losses, forecast, repeats and audit of the run, of those that are there; what report.json holds goes before."""
     names = list(told["teachers"])
     found = {
-        "losses": losses(run.students, names),
+        "losses": losses(run.students / "losses.jsonl", names),
         "forecast": _json(run.folder / "forecast.json"),
         "filtering": _json(run.filters / "filters.json"),
         "repeats": repeats(run, names),
@@ -45,21 +45,20 @@ def _json(file: Path) -> Any:
         raise UserMistake(f"{file} is not JSON ({error}): make it again, or take it away") from None
 
 
-def losses(folder: Path, teachers: Sequence[str]) -> list[dict[str, Any]]:
-    """The loss curve of every student in 6-students/TEACHER, thinned to what a chart can show."""
+def losses(file: Path, teachers: Sequence[str]) -> list[dict[str, Any]]:
+    """The loss curve of every student, thinned to what a chart can show. file: 6-students/losses.jsonl."""
+    curves: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for line in file.read_bytes().splitlines() if file.exists() else ():
+        if (row := _row(line)) is not None and row.get("teacher") in teachers:
+            told = " ".join(str(row[key]) for key in ("student", "trained_by") if row.get(key) not in (None, "here"))
+            curves.setdefault((row["teacher"], told or row["teacher"]), []).append(row)
     out = []
-    for teacher in teachers:
-        files = sorted((folder / teacher).glob("**/losses.jsonl"))
-        for file in files:
-            rows = [row for line in file.read_bytes().splitlines() if (row := _row(line)) is not None]
-            step = max(1, -(-len(rows) // MOST_POINTS))
-            rows = rows[::step]
-            if rows:
-                name = teacher if len(files) == 1 else f"{teacher}, {file.parent.name}"
-                out.append({
-                    "name": name, "teacher": teacher, "steps": [row["step"] for row in rows],
-                    "losses": [row["loss"] for row in rows],
-                })  # fmt: skip
+    for (teacher, name), rows in curves.items():
+        thin = rows[:: max(1, -(-len(rows) // MOST_POINTS))]
+        out.append({
+            "name": name, "teacher": teacher, "steps": [row["step"] for row in thin],
+            "losses": [row["loss"] for row in thin],
+        })  # fmt: skip
     return out
 
 

@@ -10,7 +10,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stillhouse.stages.report_svg import Drawing, colour, dollars, linear, percent_tenth
-from stillhouse.stages.report_tables import Label, Report, amount, named, note, per_thousand, table, two_places, value
+from stillhouse.stages.report_tables import (
+    DASH,
+    Label,
+    Report,
+    amount,
+    named,
+    note,
+    per_thousand,
+    table,
+    two_places,
+    value,
+)
 from stillhouse.stages.report_text import isolated, plural, spoken, words
 
 MEASURES = {
@@ -92,7 +103,10 @@ def _sizes(rows: Sequence[Mapping[str, Any]]) -> str:
     return plural(most, "query", "queries") if least == most else f"{least:,} to {most:,} queries"
 
 
-def _ends(row: Mapping[str, Any]) -> tuple[float, float | None, float | None]:
+Ends = tuple[float | None, float | None, float | None]
+
+
+def _ends(row: Mapping[str, Any]) -> Ends:
     """Where a row stands against no difference: points for shares, the logarithm of the ratio otherwise."""
     ratio, low, high = row.get("ratio"), row.get("ratio_low"), row.get("ratio_high")
     if row["unit"] == "rate" or not ratio:
@@ -103,7 +117,7 @@ def _ends(row: Mapping[str, Any]) -> tuple[float, float | None, float | None]:
 def _reach(rows: Sequence[Mapping[str, Any]], report: Report) -> tuple[float, float]:
     """The scale that the rows of a group share; an interval that reaches far beyond every difference is cut off."""
     edge = 1.6 * _margin(rows[0], report)
-    middles = [-edge, edge, *(_ends(row)[0] for row in rows)]
+    middles = [-edge, edge, *(middle for row in rows if (middle := _ends(row)[0]) is not None)]
     ends = [end for row in rows for end in _ends(row)[1:] if end is not None]
     span = max(middles) - min(middles)
     low = max(min([*middles, *ends]), min(middles) - span)
@@ -119,6 +133,8 @@ def _margin(row: Mapping[str, Any], report: Report) -> float:
 def forest(row: Mapping[str, Any], report: Report, first: float, last: float) -> str:
     """The difference as a dot and a line against the margin; coloured by who is ahead, grey where nobody is."""
     middle, low, high = _ends(row)
+    if middle is None:
+        return ""
     names = list(report["teachers"])
     ahead = {"a": row["a"], "b": row["b"]}.get(row["outcome"])
     kind = colour(names.index(ahead)) if ahead in names else "n"
@@ -134,17 +150,21 @@ def forest(row: Mapping[str, Any], report: Report, first: float, last: float) ->
 
 
 def plain(row: Mapping[str, Any]) -> str:
-    """The difference and its interval as one line of text."""
-    unit = row["unit"]
+    """The difference and its interval as one line of text, and its bounds where something is open."""
+    unit, bounds = row["unit"], row.get("bounds")
     told = _signed(row["difference"], unit) + (" points" if unit == "rate" else "")
     if row["low"] is not None and row["high"] is not None:
         told += f", 95 % interval {_signed(row['low'], unit)} to {_signed(row['high'], unit)}"
+    if bounds and bounds[1] - bounds[0] > 1e-9:
+        told += f"; between {_signed(bounds[0], unit)} and {_signed(bounds[1], unit)} whatever becomes of what is open"
     return told
 
 
 def difference(row: Mapping[str, Any]) -> str:
     """The difference in the unit of the measure; beneath it the interval, of the ratio where that is what is tested."""
     unit = row["unit"]
+    if row["difference"] is None:  # one of the two has verified nothing for its money
+        return DASH
     told = _signed(row["difference"], unit) + (" points" if unit == "rate" else "")
     low, high = row.get("ratio_low"), row.get("ratio_high")
     if row.get("ratio"):
