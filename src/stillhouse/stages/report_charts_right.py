@@ -75,7 +75,7 @@ def leading(report: Report, width: float) -> Drawing | None:
     measure = report["decision"].get("measure") or "length"
     key, interval, title, scale = MEASURES.get(measure, MEASURES["length"])
     rows: list[tuple[str, float, Sequence[float] | None]] = []
-    students = {row["teacher"]: row for row in report.get("predicted") or []}
+    students = _students(report)
     for name, part in report["teachers"].items():
         source: Mapping[str, Any] = part
         if measure == "student_mean":
@@ -110,6 +110,16 @@ def leading(report: Report, width: float) -> Drawing | None:
             drawing, x, 26 + place * 26 + 13, room, name, colour(names.index(name)), value, limits, label
         )  # fmt: skip
     return drawing
+
+
+def _students(report: Report) -> dict[str, dict[str, Any]]:
+    """Each teacher's students: their mean score, with the interval where compare gives one."""
+    found = {row["teacher"]: {"student_mean": row["student_mean"]} for row in report.get("predicted") or []}
+    for row in report.get("joined") or []:
+        found[row["teacher"]] = {
+            "student_mean": row["student"]["mean"], "student_mean_interval": row["student"].get("interval"),
+        }  # fmt: skip
+    return found
 
 
 def rates(report: Report, width: float) -> Drawing | None:

@@ -28,8 +28,29 @@ Report = Mapping[str, Any]
 DIFFICULTIES = ("easy", "middle", "hard")
 
 
-def _name(row: Mapping[str, Any]) -> str:
-    seed = f", seed {row['seed']}" if row.get("seed") is not None and row.get("teacher") else ""
+def ordered(report: Report) -> list[Mapping[str, Any]]:
+    """The rows of students by benchmark, teachers in the order of the recipe and controls last."""
+    names, rows = list(report["teachers"]), report.get("students") or []
+    benchmarks = list(dict.fromkeys(row["benchmark"] for row in rows))
+
+    def place(row: Mapping[str, Any]) -> tuple[int, int, str]:
+        known = row["teacher"] in names and not row.get("control")
+        return (
+            benchmarks.index(row["benchmark"]), names.index(row["teacher"]) if known else len(names),
+            str(row["candidate"]),
+        )  # fmt: skip
+
+    return sorted(rows, key=place)
+
+
+def several_seeds(report: Report) -> bool:
+    """Whether some teacher has more than one student on a benchmark."""
+    held = [(r["teacher"], r["benchmark"]) for r in report.get("students") or [] if not r.get("control")]
+    return len(held) > len(set(held))
+
+
+def _name(row: Mapping[str, Any], seeds: bool) -> str:
+    seed = f", seed {row['seed']}" if seeds and row.get("seed") is not None and row.get("teacher") else ""
     return str(row["teacher"] or row["candidate"]) + seed if not row.get("control") else str(row["candidate"])
 
 
@@ -38,14 +59,15 @@ def _kind(teacher: Any, control: Any, names: Sequence[str]) -> int | str:
 
 
 def scores(report: Report, width: float) -> Drawing | None:
-    rows = [row for row in report.get("students") or [] if row["score"] is not None]
+    rows = [row for row in ordered(report) if row["score"] is not None]
+    seeds = several_seeds(report)
     if not rows:
         return None
     names, benchmarks = list(report["teachers"]), list(dict.fromkeys(row["benchmark"] for row in rows))
     high = min(1.0, max(max(row["score"], *(row.get("interval") or [0])) for row in rows) * 1.1) or 1.0
     tall = len(rows) * 22 + len(benchmarks) * 32 - 6
     drawing = Drawing(width, tall + 22, "scores of the students")
-    room = room_for([_name(row) for row in rows], width)
+    room = room_for([_name(row, seeds) for row in rows], width)
     x = linear(0, high, room, width - 66)
     bottom_axis(drawing, x, nice_ticks(0, high, 4), tall, 22, percent)
     y = 0.0
@@ -54,7 +76,7 @@ def scores(report: Report, width: float) -> Drawing | None:
         y += 32
         for row in (row for row in rows if row["benchmark"] == benchmark):
             kind = _kind(row["teacher"], row.get("control"), names)
-            interval_row(drawing, x, y, room, _name(row), kind, row["score"], row.get("interval"), percent_tenth)
+            interval_row(drawing, x, y, room, _name(row, seeds), kind, row["score"], row.get("interval"), percent_tenth)
             y += 22
     return drawing
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -18,9 +19,9 @@ import orjson
 from stillhouse.stages import report_evidence as evidence
 from stillhouse.stages import report_tables as tables
 from stillhouse.stages.report_charts import charts
-from stillhouse.stages.report_pairs import comparison
+from stillhouse.stages.report_pairs import comparison, students
 from stillhouse.stages.report_svg import colour, dollars
-from stillhouse.stages.report_text import isolated, plural, visible, words
+from stillhouse.stages.report_text import isolated, joined_units, plural, visible, words
 from stillhouse.stages.report_traces import packed
 
 NOUNS = {
@@ -112,7 +113,7 @@ def sections(report: Mapping[str, Any], recipe: str, index: Mapping[str, Any]) -
     checks = evidence.rules(report) + evidence.repeats(report) + evidence.audit(report)
     parts = [
         ("teachers", "Teachers", tables.teachers(report)),
-        ("students", "Students", tables.students(report) + _charts(report, "students")),
+        ("students", "Students", tables.students(report) + _charts(report, "students") + students(report)),
         ("comparison", "Teacher against teacher", comparison(report)),
         ("right", "Right answers", _charts(report, "right")),
         ("length", "Length", _charts(report, "length")),
@@ -155,7 +156,7 @@ def _scope(report: Mapping[str, Any]) -> str:
 def _hero(report: Mapping[str, Any]) -> str:
     """The decision, what it means, and the figures that it rests on."""
     sentence = visible(report["decision"]["sentence"])
-    lead, rest = _split(sentence, list(report["teachers"]))
+    lead, rest = (joined_units(part) for part in _split(sentence, list(report["teachers"])))
     chart = "".join(wide.svg(kind="wide") + narrow.svg(kind="narrow") for _, wide, narrow in charts(report, "decision"))
     drawn = f'<figure id="chart-decision">{chart}</figure>' if chart else ""
     return (
@@ -172,7 +173,7 @@ def _split(sentence: str, names: Sequence[str]) -> tuple[str, str]:
         depth += (sign == "(") - (sign == ")")
         rest = sentence[at + 1 :].lstrip()
         if depth == 0 and rest and sign == ";":
-            kept = any(rest.startswith(name) for name in names)
+            kept = any(re.match(re.escape(name) + r"(?![\w.-])", rest) for name in names)
             return f"{sentence[:at]}.", rest if kept else rest[0].upper() + rest[1:]
         if depth == 0 and rest and sign == "." and sentence[at + 1].isspace():
             return sentence[: at + 1], rest

@@ -22,7 +22,7 @@ from stillhouse.stages.report_tables import (
     two_places,
     value,
 )
-from stillhouse.stages.report_text import isolated, plural, spoken, words
+from stillhouse.stages.report_text import isolated, plural, words
 
 MEASURES = {
     "student_mean": "Students' mean score",
@@ -67,7 +67,23 @@ def comparison(report: Report) -> str:
     return out
 
 
-def _pairs(rows: Sequence[Mapping[str, Any]], report: Report, first: str | None) -> str:
+def students(report: Report) -> str:
+    """The students of one teacher against those of another, on each benchmark and over all of them."""
+    rows = [
+        {
+            **row, "measure": f"{'Score' if row['measure'] == 'pass_at_1' else 'Tokens of replies'}, "
+            f"{row['benchmark'] or 'all benchmarks'}", "unit": "rate" if row["measure"] == "pass_at_1" else "tokens",
+            "n": row["items"],
+        }
+        for row in report.get("student_pairs") or []
+    ]  # fmt: skip
+    if not rows:
+        return ""
+    told = note("The same items asked of both; p-values by sign flips over items, corrected by Holm on each benchmark.")
+    return f"<details><summary>Student against student</summary>{told}{_pairs(rows, report, None, 'item')}</details>"
+
+
+def _pairs(rows: Sequence[Mapping[str, Any]], report: Report, first: str | None, of: str = "query") -> str:
     """A heading row for each measure and category, the one that decides before the others, and the pairs beneath."""
     labels: dict[str, Label] = {"rate": percent_tenth, "usd": per_thousand, "perplexity": two_places}
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
@@ -78,12 +94,12 @@ def _pairs(rows: Sequence[Mapping[str, Any]], report: Report, first: str | None)
     for (category, measure), mine in sorted(
         groups.items(), key=lambda item: (item[0][0], order.index(item[0][1]) if item[0][1] in order else len(order))
     ):
-        title = MEASURES.get(measure) or words(spoken(measure))
+        title = MEASURES.get(measure) or words(measure)
         if category:
             title = f"{isolated(category, 40)}: {title[0].lower() if title != 'pass@1' else 'p'}{title[1:]}"
         if measure == first and not category:
             title += ' <span class="badge">decides</span>'
-        out.append([f'{title} <span class="faint count">{_sizes(mine)}</span>'])
+        out.append([f'{title} <span class="faint count">{_sizes(mine, of)}</span>'])
         low, high = _reach(mine, report)
         for row in mine:
             label = labels.get(row["unit"], amount)
@@ -97,10 +113,11 @@ def _pairs(rows: Sequence[Mapping[str, Any]], report: Report, first: str | None)
     return table(head, out, texts=(3, 5), kind="stack pairs")
 
 
-def _sizes(rows: Sequence[Mapping[str, Any]]) -> str:
-    """How many queries the rows stand on."""
+def _sizes(rows: Sequence[Mapping[str, Any]], of: str) -> str:
+    """How many queries, or items, the rows stand on."""
     least, most = min(row["n"] for row in rows), max(row["n"] for row in rows)
-    return plural(most, "query", "queries") if least == most else f"{least:,} to {most:,} queries"
+    many = "queries" if of == "query" else f"{of}s"
+    return plural(most, of, many) if least == most else f"{least:,} to {most:,} {many}"
 
 
 Ends = tuple[float | None, float | None, float | None]

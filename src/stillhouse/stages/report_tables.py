@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
+from stillhouse.stages.report_charts_students import ordered, several_seeds
 from stillhouse.stages.report_svg import colour, dollars, number, percent_tenth
 from stillhouse.stages.report_text import isolated, plural, spoken, words
 
@@ -191,25 +192,25 @@ def categories(report: Report) -> str:
 
 def students(report: Report) -> str:
     """Scores of the students and their controls, and what the data had said of their teachers."""
-    rows = report.get("students") or []
-    if not rows:
+    if not report.get("students"):
         return ""
     head = ["benchmark", "candidate", "score", "items", "samples", "mean length", "cut off", "stopped by itself",
             "in format"]  # fmt: skip
-    ordered = sorted(rows, key=lambda row: str(row["benchmark"]))
+    rows, seeds = ordered(report), several_seeds(report)
     shown = [
-        [isolated(row["benchmark"], 40) if place == 0 or ordered[place - 1]["benchmark"] != row["benchmark"] else "",
-         named(row["teacher"], report) + (f" <small>seed {row['seed']}</small>" if row.get("seed") is not None else "")
+        [isolated(row["benchmark"], 40) if place == 0 or rows[place - 1]["benchmark"] != row["benchmark"] else "",
+         named(row["teacher"], report) + (f" <small>seed {row['seed']}</small>" if seeds else "")
          if row["teacher"] and not row.get("control") else named(row["candidate"], report),
          value(row["score"], percent_tenth, row.get("interval")), count(row.get("items")), count(row.get("samples")),
          value(row.get("mean_length"), amount, row.get("mean_length_interval")),
          value(row.get("truncated"), percent_tenth), value(row.get("stop_ratio"), percent_tenth),
          value(row.get("format_rate"), percent_tenth)]
-        for place, row in enumerate(ordered)
+        for place, row in enumerate(rows)
     ]  # fmt: skip
     out = table(*columns(head, shown), texts=(1,), kind="grouped stack")
+    means = {row["teacher"]: row["student"] for row in report.get("joined") or []}
     guesses = [
-        [named(row["teacher"], report), value(row["student_mean"], percent_tenth, row.get("student_mean_interval")),
+        [named(row["teacher"], report), _mean_score(row["student_mean"], means.get(row["teacher"]) or {}),
          value(row["pass_at_1"], percent_tenth), value(row["verified_yield"], percent_tenth),
          value(row["mean_tokens"], amount), value(row["mean_perplexity"], two_places),
          value(row["cost_per_verified_usd"], per_thousand)]
@@ -221,3 +222,10 @@ def students(report: Report) -> str:
         out += "<h3>What the data said, beside what the students did</h3>"
         out += table(*columns(top, guesses), kind="stack")
     return out
+
+
+def _mean_score(score: float | None, student: Mapping[str, Any]) -> str:
+    """A teacher's students on average, with the interval of a single one or the spread of several seeds."""
+    spread = student.get("seed_sd")
+    told = f"<small>{student['seeds']} seeds, sd {100 * spread:.1f}</small>" if spread is not None else ""
+    return value(score, percent_tenth, student.get("interval")) + told

@@ -6,6 +6,7 @@ visible signs, so that a name can neither break an SVG file nor turn the line th
 
 from __future__ import annotations
 
+import re
 from html import escape
 from typing import Any
 
@@ -46,6 +47,11 @@ def isolated(text: Any, most: int = LONGEST) -> str:
 def plural(count: int, one: str, many: str | None = None) -> str:
     """`1 query`, `1,200 queries`."""
     return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def joined_units(sentence: str) -> str:
+    """The sentence with its numbers tied to the percent sign or the word that follows, so that no line parts them."""
+    return re.sub(r"(\d) (%|points|queries)", "\\1\u00a0\\2", sentence)
 
 
 def spoken(rule: str) -> str:
