@@ -245,6 +245,19 @@ def audit(
 
 
 @app.command()
+def serve(
+    run: RunFolder,
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", metavar="N", help="0 takes a free port.")] = 8765,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open a browser.")] = False,
+) -> None:
+    """Show the report with every trace of the run, on this machine only."""
+    from stillhouse.verbs.serve import serve as listen
+
+    listen(run, host=host, port=port, open_browser=open_browser)
+
+
+@app.command()
 def sources(as_json: Json = False) -> None:
     """The published corpora that have a ready mapping."""
     from stillhouse.verbs.sources import sources as listed

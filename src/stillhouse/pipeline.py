@@ -148,8 +148,9 @@ class Sitting:
             inputs, settings = pipeline_students.evaluate_facts(made, parts, run, self.folder)
             return inputs, [*settings, options], lambda: self._students(name, options)
         if name == "report":
-            inputs = [run.report_json, *queries, verdicts, *accepted, run.filters, run.recipe]
-            return [*inputs, run.students / "losses.jsonl", run.evaluations], [], self._report
+            beside = [run.recipe, run.folder / "forecast.json", run.students / "losses.jsonl", run.evaluations]
+            inputs = [run.report_json, *queries, verdicts, *accepted, run.filters, *beside]
+            return inputs, recipes.source_facts(made), self._report
         raise UserMistake(f"there is no stage {name}; the stages are {', '.join(STAGES)}")
 
     def _curate(self) -> tuple[dict[str, Any], list[Path]]:
@@ -210,7 +211,7 @@ class Sitting:
         return counts, [self.run.report_json]
 
     def _report(self) -> tuple[dict[str, Any], list[Path]]:
-        return report(self.run), [self.run.report_html]
+        return report(self.run, sources=recipes.source_facts(self.recipe)), [self.run.report_html]
 
 
 @contextlib.contextmanager
