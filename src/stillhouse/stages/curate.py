@@ -21,8 +21,9 @@ from stillhouse.engines.engine import Engine
 from stillhouse.engines.shards import sweep, told_when_full, whole_file
 from stillhouse.records import Part, UserMistake, canonical_json, content_hash
 from stillhouse.stages.curate_deciding import Corpus, drop_benchmark_hits, drop_duplicates, drop_near_duplicates
-from stillhouse.stages.curate_reading import Judging, Piece, ReadPiece, text_array
+from stillhouse.stages.curate_reading import Judging, Piece, ReadPiece
 from stillhouse.stages.curate_semantic import drop_semantic_hits
+from stillhouse.stages.curate_tables import text_array
 from stillhouse.stages.curate_writing import Group, WriteGroup, Written
 from stillhouse.store.run import Run
 from stillhouse.store.tables import QUERIES, REJECTED, TableWriter
@@ -33,7 +34,7 @@ GROUP_ROWS = 50_000  # rows that are checked and written by one task
 MOST_GROUPS = 512  # each opens every shard: more of them would make large pools quadratic
 ONE_FILE_ROWS = 20_000  # up to here the parts become one file
 HITS_TOLD = 1000  # hits of a benchmark that contamination.json spells out; rejected.parquet has all
-_VERSION = 1  # of the shards' layout and of the rules, a part of the work folder's name
+_VERSION = 2  # of the shards' layout and of the rules, a part of the work folder's name
 
 
 def curate(

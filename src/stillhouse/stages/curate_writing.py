@@ -31,6 +31,7 @@ from stillhouse.stages.curate_reading import (
     NO_TEXT,
     read_told,
 )
+from stillhouse.stages.curate_tables import SPILLED, to_queries
 from stillhouse.store.tables import QUERIES, REJECTED, row_to_query, write_table
 from stillhouse.workers import WorkerDied, WorkerError, WorkerPool, WorkerTimeout
 
@@ -91,7 +92,7 @@ class WriteGroup:
             str(self.folder / f"kept-{group.number:05d}.parquet"),
             str(self.folder / f"rejected-{group.number:05d}.parquet"),
         )
-        kept = slice_.table.take(order[stands])
+        kept = to_queries(slice_.table.take(order[stands]))
         checked = self._check(kept)
         passed = np.array([reason is None for reason in checked], np.bool_)
         set_aside = pa.table({
@@ -105,7 +106,9 @@ class WriteGroup:
             failed = failed.append_column(name, pa.nulls(failed.num_rows, pa.string()))
         kept = kept if passed.all() else kept.filter(pa.array(passed))
         gone = np.flatnonzero(state != 0)
-        rejected = self._explained(slice_.table.take(order[gone]), rows[gone], state[gone], slice_.told, outcome)
+        rejected = self._explained(
+            to_queries(slice_.table.take(order[gone])), rows[gone], state[gone], slice_.told, outcome
+        )
         rejected = pa.concat_tables([rejected, failed.select(rejected.column_names)]).sort_by("key")
         with told_when_full(self.folder):
             write_table(Path(outcome.kept), kept, QUERIES)
@@ -116,7 +119,7 @@ class WriteGroup:
 
     def _rows(self, group: Group) -> _Slice:
         """The rows of a group. Of each shard only what lies in the range of keys is touched."""
-        tables, numbers, keys = [QUERIES.empty_table()], [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
+        tables, numbers, keys = [SPILLED.empty_table()], [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
         lows, told = [np.zeros(0, np.uint64)], {}
         for folder, start, _ in self.spans:
             high = np.load(folder / "sorted.npy", mmap_mode="r")
