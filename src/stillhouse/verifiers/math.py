@@ -14,6 +14,7 @@ from stillhouse.verifiers.math_decide import decide, unreadable
 from stillhouse.verifiers.math_extract import extract, last_boxed
 
 MODES = ("last", "required")
+MOST_SOUND = 50_000
 BACKEND_CANARY = (
     (r"\frac{1}{2}", r"\frac{2}{4}", True),
     ("x^2-1", "(x-1)(x+1)", True),
@@ -42,6 +43,7 @@ class Math:
             raise UserMistake(f"verify: math: boxed must be one of {', '.join(MODES)}, not {boxed!r}")
         self.unboxed = boxed == "last"
         self.judge = judge
+        self._sound: dict[str, Verdict] = {}  # references that passed as they are, whatever the question
 
     def __call__(self, query: Query, response: Response) -> Verdict | Ask:
         verdict = self.compare(query, response.answer)
@@ -66,11 +68,15 @@ class Math:
         reference = reference_of(query)
         if not reference:
             return Verdict.unknown("no_reference", "the query has no ground_truth")
+        if reference in self._sound:
+            return self._sound[reference]
         problem = unreadable(clean(reference))
         if problem is not None:
             return Verdict.unknown("reference", problem)
         verdict = self.compare(query, rf"\boxed{{{reference}}}")
         if verdict.outcome == "pass":
+            if verdict.rule != "math_convention_option" and len(self._sound) < MOST_SOUND:
+                self._sound[reference] = verdict
             return verdict
         return Verdict.unknown("reference", f"the reference does not pass its own verifier: {verdict.reason}")
 
