@@ -29,7 +29,7 @@ def audit(report: Report) -> str:
     head = ["teacher", "opinions", "wrong yes", "wrong no", "verified yield", "corrected", "pass@1", "corrected"]
     out = ""
     if rows:
-        by = ", ".join(f"{n:,} by {words(name, 60)}" for name, n in (found.get("by") or {}).items())
+        by = ", ".join(f"{n:,} {words(name, 60)}" for name, n in (found.get("by") or {}).items())
         whose = f" Opinions: {by}." if by else ""
         out += "<h3>Audit of the verifiers</h3>" + table(*columns(head, rows), kind="stack")
         out += note(
