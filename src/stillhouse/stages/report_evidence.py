@@ -175,7 +175,15 @@ def terms(report: Report) -> str:
             MAY.get(str(facts.get("terms")), DASH), words(facts.get("licence") or "not stated", 80),
             _price(facts.get("price")),
         ])  # fmt: skip
-    head = ["teacher", "model", "family", "thinks", "may be trained on", "licence", "price"]
+    head = [
+        "dataset" if report.get("matching") else "teacher",
+        "model",
+        "family",
+        "thinks",
+        "may be trained on",
+        "licence",
+        "price",
+    ]
     shown_head, shown = columns(head, [[DASH if cell == "–" else cell for cell in row] for row in rows])
     out = table(shown_head, shown, range(1, len(shown_head)), kind="stack")
     sources = [

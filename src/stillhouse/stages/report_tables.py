@@ -96,7 +96,8 @@ def teachers(report: Report) -> str:
     for name, part in report["teachers"].items():
         tokens, first, ppl = part["tokens"] or {}, part.get("first_tokens") or {}, part["perplexity"] or {}
         rows.append([
-            named(name, report), _over(part["queries"], part["responses"], "replies"),
+            named(name, report),
+            _over(part["queries"], None if report.get("matching") else part["responses"], "replies"),
             _over(part["verified"], part["kept"], "kept"),
             value(part["pass_at_1"], percent_tenth, part.get("pass_at_1_interval")),
             value(part["verified_yield"], percent_tenth, part.get("verified_yield_interval")),
@@ -105,14 +106,19 @@ def teachers(report: Report) -> str:
             value(ppl.get("mean"), two_places), value(part["cost_usd"], dollars),
             value(part["cost_per_verified_usd"], per_thousand, part.get("cost_per_verified_interval")),
         ])  # fmt: skip
-    head = ["teacher", "queries", "verified", "pass@1", "verified yield", "tokens, first attempt", "tokens, kept",
+    head = [_kind(report), "queries", "verified", "pass@1", "verified yield", "tokens, first attempt", "tokens, kept",
             "perplexity", "dollars", DOLLARS]  # fmt: skip
     shared = plural(report["parallel"], "query is", "queries are")
     out = table(*columns(head, rows), kind="stack") + note(
-        f"{shared} kept by every teacher: the parallel set. Small figures are 95 % intervals: score intervals for "
-        "shares, bootstrap over queries for means and dollars."
+        f"{shared} kept by every {_kind(report)}: the parallel set. Small figures are 95 % intervals: score intervals "
+        "for shares, bootstrap over queries for means and dollars."
     )
     return out + unknown(report) + matching(report)
+
+
+def _kind(report: Report) -> str:
+    """What a row is of: a teacher, or a dataset that exists already."""
+    return "dataset" if report.get("matching") else "teacher"
 
 
 def _over(figure: float | None, beneath: float | None, noun: str) -> str:
@@ -185,7 +191,7 @@ def categories(report: Report) -> str:
                 value((mine.get("attempts") or {}).get("mean"), two_places),
                 value(mine["cost_per_verified_usd"], per_thousand, mine.get("cost_per_verified_interval")),
             ])  # fmt: skip
-    head = ["category", "queries", "teacher", "pass@1", "verified yield", "kept", "tokens, kept", "median",
+    head = ["category", "queries", _kind(report), "pass@1", "verified yield", "kept", "tokens, kept", "median",
             "share of tokens", "perplexity", "attempts", DOLLARS]  # fmt: skip
     return table(*columns(head, rows), texts=(2,), kind="grouped stack") if rows else ""
 
