@@ -7,7 +7,6 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from base64 import b64decode
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -260,30 +259,10 @@ def test_log_ticks_are_powers_of_two() -> None:
 # -- in a browser -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    import shutil
-
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("chromium and chromium-driver are not installed: `make system` installs them")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--window-size=1300,900",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driven = webdriver.Chrome(options=options, service=Service(driver))
-    yield driven
-    driven.quit()
+def requests(browser: Any) -> list[str]:
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    return [url for url in sent if not url.startswith(("blob:", "data:", "about:"))]
 
 
 def opened(browser: Any, folder: Path, state: str = "") -> Any:
@@ -309,12 +288,6 @@ def open_first(browser: Any, query: str = "") -> str:
         lambda b: b.execute_script("return document.querySelector('.trace') || document.querySelector('.open .bad')")
     )
     return str(browser.execute_script("return document.querySelector('.open').textContent"))
-
-
-def requests(browser: Any) -> list[str]:
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    return [url for url in sent if not url.startswith(("blob:", "data:", "about:"))]
 
 
 @pytest.mark.browser

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -99,6 +100,29 @@ def test_search_finds_whole_words_of_queries_by_text_id_and_key(server: Server) 
     assert by_key == found
     assert json.loads(server.get("/api/search?q=")[2])["queries"] == []
     assert json.loads(server.get("/api/search?q=%25.*%5B%3F")[2])["queries"] == []
+
+
+@pytest.mark.browser
+def test_the_served_page_shows_what_the_file_does_not_hold(server: Server, browser: Any) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    query = next(q for q in server.made.queries if _attempts(server, "constructor", q.key) > 2)
+    browser.get("about:blank")
+    browser.get_log("browser")
+    browser.get(f"http://127.0.0.1:{server.port}/#q={query.id}&open={query.key[:12]}")
+    wait = WebDriverWait(browser, 30)
+    wait.until(lambda b: b.find_elements("css selector", ".open .trace"))
+    shown = browser.find_elements("css selector", ".side:nth-child(2) .trace")
+    assert len(shown) == _attempts(server, "constructor", query.key)
+    browser.execute_script(
+        "const q = document.getElementById('q'); q.value = 'what is'; q.dispatchEvent(new Event('input'))"
+    )
+    wait.until(lambda b: b.find_element("id", "found").text.startswith("40 of 40"))
+    assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+
+
+def _attempts(server: Server, teacher: str, key: str) -> int:
+    return sum(reply["query"] == key for reply in server.made.replies[teacher])
 
 
 HOSTILE_PATHS = [
