@@ -133,6 +133,12 @@ def export(
 def compare(
     datasets: Annotated[list[Path], typer.Argument(metavar="RUN | A B ...", help="A run, or datasets that exist.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where the report goes.")] = None,
+    tokenizer: Annotated[
+        str, typer.Option("--tokenizer", metavar="NAME", help="Of datasets: what counts tokens, as in a recipe.")
+    ] = "embedded",
+    exact: Annotated[
+        bool, typer.Option("--exact-tokens", help="Of datasets: count every reply, not 20,000 queries of each.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare the teachers of a run, or datasets that exist already."""
@@ -140,7 +146,7 @@ def compare(
 
     if len(datasets) == 1 and (datasets[0] / "recipe.yaml").is_file():
         _end(run_stage(datasets[0], "compare", quiet=as_json), as_json)
-    _end(compare_existing(datasets, out, quiet=as_json), as_json)
+    _end(compare_existing(datasets, out, tokenizer=tokenizer, exact=exact, quiet=as_json), as_json)
 
 
 @app.command()

@@ -28,6 +28,7 @@ from stillhouse.stages.report import report
 from stillhouse.store.run import Run
 from stillhouse.store.tables import table_files
 
+TOKEN_SAMPLE = 20_000  # queries of a dataset whose tokens `compare A B` counts, unless all are wanted
 STAGES = ("curate", "distill", "filter", "export", "compare", "report")
 
 
@@ -257,14 +258,29 @@ def run_stage(folder: Path, stage: str, *, quiet: bool = False, **options: Any) 
     return sitting.outcome
 
 
-def compare_existing(datasets: list[Path], out: Path | None, *, quiet: bool = False) -> Outcome:
-    """`stillhouse compare A B ... --out DIR`: report.json and report.html of datasets that exist already."""
+def compare_existing(
+    datasets: list[Path],
+    out: Path | None,
+    *,
+    tokenizer: str = "embedded",
+    exact: bool = False,
+    quiet: bool = False,
+) -> Outcome:
+    """`stillhouse compare A B ... --out DIR`: report.json and report.html of datasets that exist already.
+
+    tokenizer: as in a recipe. exact: count the tokens of every reply, not of TOKEN_SAMPLE queries a dataset.
+    """
     if len(datasets) < 2:
         raise UserMistake("compare takes a run folder, or two datasets and more")
-    folder = out or Path("runs") / "-".join(d.stem for d in datasets)
-    compare_datasets(datasets, folder, reader=recipes.dataset_reader(), tokenizer=recipes.tokenizer("embedded"))
+    folder = out or Path("runs") / "-".join(d.resolve().stem for d in datasets)
+    teller, started = Teller(quiet=quiet), time.monotonic()
+    counts = compare_datasets(
+        datasets, folder, reader=recipes.dataset_reader(), tokenizer=recipes.tokenizer(tokenizer),
+        token_sample=None if exact else TOKEN_SAMPLE, filters=recipes.dataset_filters(),
+    )  # fmt: skip
+    teller.stage("compare", counts, time.monotonic() - started)
     report(folder)
-    outcome = Outcome(str(folder), report=str(folder / "report.html"))
-    outcome.decision, outcome.told = Teller(quiet=quiet).decision(folder / "report.json")
+    outcome = Outcome(str(folder), stages={"compare": counts}, report=str(folder / "report.html"))
+    outcome.decision, outcome.told = teller.decision(folder / "report.json")
     outcome.told.append(f"report: {folder / 'report.html'}")
     return outcome

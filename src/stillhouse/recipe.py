@@ -349,6 +349,11 @@ def dataset_reader() -> Part:
     return Part("stillhouse.sources.responses:Responses")
 
 
+def dataset_filters() -> tuple[Part, ...]:
+    """What is told of datasets that exist already: which replies these would drop."""
+    return Part("stillhouse.filters.structure:structure"), Part("stillhouse.filters.repetition:back_to_back")
+
+
 def _judges(recipe: Recipe) -> dict[str, TeacherSpec]:
     return {kind: _endpoint_spec(f"judge-{kind}", judge) for kind, judge in recipe.judges if judge is not None}
 

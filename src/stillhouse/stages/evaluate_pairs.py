@@ -86,22 +86,24 @@ def _pair(a: Group, b: Group, benchmark: str | None, measure: str, made: Sequenc
         observed += float(differences.mean()) / len(tables)
         draws += _resampled(left, right, seed + 1) / len(tables)
         flips.append(differences / differences.size)
-    interval = _score_interval(tables) if measure == "pass_at_1" else None
-    interval = interval or percentile_interval(draws)
+    limits = {}
+    for confidence in (0.95, 0.90):  # the narrower one is what `equal` is judged by
+        interval = _score_interval(tables, confidence) if measure == "pass_at_1" else None
+        limits[confidence] = interval or percentile_interval(draws, confidence) or (None, None)
     return {
         "a": a.name, "b": b.name, "benchmark": benchmark, "measure": measure, "difference": observed,
-        "low": interval[0] if interval else None, "high": interval[1] if interval else None,
+        "low": limits[0.95][0], "high": limits[0.95][1], "low_90": limits[0.90][0], "high_90": limits[0.90][1],
         "p": sign_flip(np.concatenate(flips)), "items": int(sum(left.shape[1] for left, _ in tables)),
     }  # fmt: skip
 
 
-def _score_interval(tables: Sequence[tuple[Floats, Floats]]) -> Interval | None:
+def _score_interval(tables: Sequence[tuple[Floats, Floats]], confidence: float) -> Interval | None:
     """With one sample an item and one seed rates are 0 or 1: a score interval holds where a bootstrap collapses."""
     if len(tables) != 1 or any(side.shape[0] > 1 or np.any((side != 0) & (side != 1)) for side in tables[0]):
         return None
     left, right = tables[0]
     with np.errstate(invalid="ignore"):  # at a difference of exactly one, its score is 0 / 0 at the end of the range
-        return paired_rates(int((left > right).sum()), int((left < right).sum()), left.shape[1])
+        return paired_rates(int((left > right).sum()), int((left < right).sum()), left.shape[1], confidence)
 
 
 def _both(a: Group, b: Group, benchmark: str, measure: str) -> tuple[Floats, Floats]:

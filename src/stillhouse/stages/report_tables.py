@@ -137,6 +137,8 @@ def matching(report: Report) -> str:
 def difference(row: Mapping[str, Any]) -> str:
     """The difference and its interval in the unit of the measure."""
     unit = row["unit"]
+    if row["difference"] is None:  # one of the two has verified nothing
+        return "not known"
     told = _signed(row["difference"], unit) + (" points" if unit == "rate" else "")
     if row["low"] is None or row["high"] is None:
         return told
