@@ -158,10 +158,17 @@ class Sitting:
         return counts, [self.run.filters]
 
     def _export(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[Path]]:
+        sources = recipes.source_facts(self.recipe)
+        unknown = [f"teacher {t.name}" for t in self.parts.teachers if t.terms == "unknown"]
+        unknown += [f"source {s['name']}" for s in sources if s["terms"] == "unknown"]
+        if unknown:
+            self.teller.say(
+                f"warning: whether one may train on them is not known of {', '.join(dict.fromkeys(unknown))}: find "
+                "out, and say `terms: yes` or `terms: no` in the recipe"
+            )
         counts = export(
-            self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer,
-            sources=recipes.source_facts(self.recipe), **options,
-        )  # fmt: skip
+            self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer, sources=sources, **options
+        )
         return counts, [self.run.datasets]
 
     def _compare(self) -> tuple[dict[str, Any], list[Path]]:
