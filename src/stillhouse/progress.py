@@ -19,7 +19,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from stillhouse.session import Progress
+from stillhouse.gauges import Progress
 
 Watch = Callable[[Sequence[Progress]], None]
 LINE_SECONDS = 10.0
@@ -46,7 +46,7 @@ class Teller:
                 self.say(f"{'':18}  {key}: {told}")
 
     @contextlib.contextmanager
-    def live(self) -> Iterator[Watch | None]:
+    def live(self, stage: str = "distill") -> Iterator[Watch | None]:
         """A callback for the loop's progress, drawn until the block ends."""
         if self.quiet:
             yield None
@@ -65,9 +65,21 @@ class Teller:
                 last = time.monotonic()
                 for row in rows:
                     cells = zip(COLUMNS, _cells(row, pace), strict=True)
-                    self.say("distill  " + ", ".join(f"{name} {cell}" for name, cell in cells))
+                    self.say(f"{stage:8} " + ", ".join(f"{name} {cell}" for name, cell in cells))
 
         yield lines
+
+    def pace(self) -> Callable[[str], None]:
+        """Says a line at most every ten seconds: for what goes on for long."""
+        last = time.monotonic()
+
+        def line(text: str) -> None:
+            nonlocal last
+            if time.monotonic() - last >= LINE_SECONDS:
+                last = time.monotonic()
+                self.say(text)
+
+        return line
 
     def decision(self, report: Path) -> tuple[dict[str, Any], list[str]]:
         """The decision of report.json, and the lines that end a run: its sentence, and the table of teachers."""

@@ -7,7 +7,6 @@ query, the reply as a Response, and what the row says of it.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -122,8 +121,8 @@ class Responses:
         else:
             row_of_query = dict(row)
         foreign = None
-        if self.fallback is not None and shape.category is None:
-            row_of_query["category"], foreign = self._category(row.get("category") or info.get("category"), stem)
+        if shape.category is None and "category" not in shape.columns:
+            row_of_query["category"], foreign = self._category(row, info, stem)
         query = to_query(row_of_query, shape, origin)
         model = text_of(_first(row, info, "model_name", "answer_source"))
         identity = content_hash("row", text or "", reasoning or "")
@@ -143,14 +142,22 @@ class Responses:
         score, perplexity = number_of(_first(row, info, "verify_score")), number_of(_first(row, info, "ppl"))
         return Reply(query, response, row, score, perplexity, model, problem, foreign)
 
-    def _category(self, given: Any, stem: str) -> tuple[str, str | None]:
-        """The category of a row and, where it names one that is none of ours, that name."""
-        told = text_of(given) or None
-        lenient = self.fallback in CATEGORIES
-        for name in (told, stem) if told is None or lenient else (told,):
-            with contextlib.suppress(ValueError):
-                return category_of(name), None if name == told else told
-        return (self.fallback or "", told) if lenient or told is None else (told, None)
+    def _category(self, row: Mapping[str, Any], info: Mapping[str, Any], stem: str) -> tuple[str, str | None]:
+        """Of the row or its turns, else what the file is named for (`math.jsonl`), else the fallback; and what the
+        row names where that is none of ours. It stands as it is, and is a mistake, without a fallback of ours."""
+        told = (text_of(place.get("category")) for place in (row, info))
+        foreign = next((name for name in told if name is not None and name.strip()), None)
+        if foreign is not None:
+            try:
+                return category_of(foreign), None
+            except ValueError:
+                if self.fallback not in CATEGORIES:
+                    return foreign, None
+        if stem in CATEGORIES:
+            return stem, foreign
+        if self.fallback is None:
+            raise ValueError(f"no category in the row: one of {', '.join(CATEGORIES)}")
+        return self.fallback, foreign
 
     def _texts(self, row: Mapping[str, Any]) -> tuple[str | None, str | None, Mapping[str, Any]]:
         """The reply, its separate thinking, and the info of its turns."""

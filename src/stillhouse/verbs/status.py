@@ -18,6 +18,7 @@ def status(folder: Path) -> tuple[dict[str, Any], list[str]]:
     ago = max(0.0, time.time() - float(value.get("updated", 0)))
     stage = f", in {value['stage']}" if value.get("stage") else ""
     lines = [f"{folder}: {value.get('state', 'running')}{stage}, {ago:.0f} s ago"]
+    lines += [f"  {line}" for line in str(value.get("problem") or "").splitlines()]
     for row in value.get("teachers", []):
         done = row["queries"] - row["waiting"]
         money = "" if row.get("spent_usd") is None else f", ${row['spent_usd']:.2f}"
