@@ -90,6 +90,9 @@ def run(
     until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="The last stage to run.")] = None,
     engine: Annotated[str | None, typer.Option("--engine", help="local or ray.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask nothing; print what would be asked.")] = False,
+    metrics: Annotated[
+        int | None, typer.Option("--metrics", metavar="PORT", help="Serve Prometheus metrics on 127.0.0.1:PORT.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a recipe. To run it again is to go on."""
@@ -98,8 +101,8 @@ def run(
     if dry_run:
         from stillhouse.verbs.dry_run import dry_run as tell
 
-        _end(tell(recipe, until=until), as_json)
-    _end(run_recipe(recipe, out, until=until, engine=engine, quiet=as_json), as_json)
+        _end(tell(recipe, out, until=until), as_json)
+    _end(run_recipe(recipe, out, until=until, engine=engine, quiet=as_json, metrics=metrics), as_json)
 
 
 def _stage(name: str, help_text: str) -> None:
