@@ -16,7 +16,7 @@ import numpy as np
 
 from stillhouse.asking import Asker, GaveUp, NotRecorded, Recorder
 from stillhouse.money import Budget, Stopped
-from stillhouse.records import Ask, Query, Request, Response, Verdict
+from stillhouse.records import Ask, Parts, Query, Request, Response, Teacher, Verdict
 from stillhouse.seats import Seat, seat_for, state_counts
 from stillhouse.store.pairs import TRUNCATED_RULE, WAITING
 from stillhouse.store.queries import QueryTable
@@ -24,6 +24,7 @@ from stillhouse.transport.limits import EndpointsDead
 from stillhouse.workers import WorkerDied, WorkerError, WorkerTimeout, rule_of
 
 JUDGE_ASKS = 2  # a judge that cannot be parsed is asked once more
+JUDGE_TOKENS = 1024  # the limit of a judge whose recipe names none; what it asks for may be less
 
 
 class Memory(Protocol):
@@ -50,17 +51,23 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class VerifierAt:
-    """A verifier as the loop knows it: its name in the pool, its version, seconds per item, whether it asks judges."""
+    """A verifier as the loop knows it: its name in the pool, its version, seconds per item, whether it asks judges.
+
+    at_once: says in microseconds what is beyond doubt of a query and an answer part, here in the loop; None: a worker
+    has to look. Sending an item to a worker and back takes ten times as long.
+    """
 
     part: str
     version: str
     deadline: float
     asks: bool = False
+    at_once: Callable[[Query, str], Verdict | None] | None = None
 
     @staticmethod
     def of(name: str, built: Any) -> VerifierAt:
         """Of a built verifier; asks: it has `ask(query, response, verdict)` for what a worker's end decided."""
-        return VerifierAt(name, str(built.version), float(getattr(built, "deadline", 3.0)), hasattr(built, "ask"))
+        seconds, at_once = float(getattr(built, "deadline", 3.0)), getattr(built, "at_once", None)
+        return VerifierAt(name, str(built.version), seconds, hasattr(built, "ask"), at_once)
 
 
 class Loop:
@@ -178,6 +185,9 @@ class Loop:
                 response = await self.asker.ask(seat, request, self.purpose)
             except NotRecorded:
                 seat.pairs.ended[position] = True
+                if seat.pairs.state(position) == WAITING:  # not one reply was recorded: nothing can be said of it
+                    why = "no reply to the query was recorded"
+                    seat.waits[why] = seat.waits.get(why, 0) + 1
                 return False
         else:  # the reply may have been another name's; the normal form is this teacher's
             response = replace(response, teacher=seat.name, query=query.key, thinking=seat.spec.thinking)
@@ -193,11 +203,15 @@ class Loop:
 
     async def _judge(self, seat: Seat, query: Query, response: Response) -> Judged:
         """The verdict: by form first, then by the category's verifier, then by a judge where that one asks."""
-        formal = structure(response)
+        parts = response.parts
+        formal = structure(response, parts)
         if formal is not None:
             return Judged(query, response, "structure", "1", formal, None)
         at = self.verifiers[query.category]
         part, version, deadline = at.part, at.version, at.deadline
+        plain = at.at_once(query, parts.answer) if at.at_once is not None else None
+        if plain is not None:
+            return Judged(query, response, part, version, plain, None)
         verdict = await self._work(part, "__call__", (query, response), deadline)
         if at.asks and isinstance(verdict, Verdict) and verdict.rule in ("timeout", "memory", "died", "error"):
             verdict = await self._work(part, "ask", (query, response, verdict), deadline)
@@ -230,10 +244,7 @@ class Loop:
 
     async def _ruling(self, judge: Seat, seat: Seat, query: Query, ask: Ask) -> Response:
         """A judge's reply: from the journal, from another pair that asks the same right now, or asked and paid."""
-        system = "\n".join(m.content for m in ask.messages if m.role == "system") or None
-        plea = Query(tuple(m for m in ask.messages if m.role != "system"), "judge", system=system)
-        request = judge.teacher.request(plea, 1)
-        request = replace(request, query=query.key, max_tokens=min(request.max_tokens, ask.max_tokens))
+        request = plea(judge.teacher, query, ask)
         known = self.memory.response(request.key, request.max_tokens)
         if known is not None:
             return known
@@ -251,15 +262,31 @@ class Loop:
         return reply
 
 
-def structure(response: Response) -> Verdict | None:
-    """The verdict by form alone, or None where the verifier has to look: no verifier sees a reply out of form."""
+def plea(judge: Teacher, query: Query, ask: Ask) -> Request:
+    """The request to a judge: its key is of the question, so the same question is never paid for twice. No I/O.
+
+    A judge whose limit is above the usual one is a model that thinks first: it has all of its limit.
+    """
+    system = "\n".join(m.content for m in ask.messages if m.role == "system") or None
+    asked = Query(tuple(m for m in ask.messages if m.role != "system"), "judge", system=system)
+    request = judge.request(asked, 1)
+    limit = request.max_tokens if request.max_tokens > JUDGE_TOKENS else min(request.max_tokens, ask.max_tokens)
+    return replace(request, query=query.key, max_tokens=limit)
+
+
+def structure(response: Response, parts: Parts | None = None) -> Verdict | None:
+    """The verdict by form alone, or None where the verifier has to look: no verifier sees a reply out of form.
+
+    parts: the response's normal form, where it has been made already.
+    """
     if response.truncated:
-        return Verdict("fail", 0.0, TRUNCATED_RULE, f"cut at {response.max_tokens} tokens")
+        limit = f"{response.max_tokens} tokens" if response.max_tokens else "its limit"
+        return Verdict("fail", 0.0, TRUNCATED_RULE, f"cut at {limit}")
     if response.finish_reason == "stopped":
         return Verdict("fail", 0.0, "stopped", "cancelled while it was streaming")
     if response.finish_reason != "stop":
         return Verdict("fail", 0.0, "finish_reason", f"finish_reason is {response.finish_reason!r}")
-    malformed = response.parts.malformed
+    malformed = (parts or response.parts).malformed
     return Verdict("fail", 0.0, "malformed", malformed) if malformed else None
 
 

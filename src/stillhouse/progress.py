@@ -44,7 +44,7 @@ class Teller:
                 self.say(f"{'':18}  {key}: {told}")
 
     @contextlib.contextmanager
-    def live(self) -> Iterator[Watch | None]:
+    def live(self, stage: str = "distill") -> Iterator[Watch | None]:
         """A callback for the loop's progress, drawn until the block ends."""
         if self.quiet:
             yield None
@@ -61,9 +61,21 @@ class Teller:
                 last = time.monotonic()
                 for row in rows:
                     figures = zip(COLUMNS, cells(row), strict=True)
-                    self.say("distill  " + ", ".join(f"{name} {cell}" for name, cell in figures if cell != "-"))
+                    self.say(f"{stage:8} " + ", ".join(f"{name} {cell}" for name, cell in figures if cell != "-"))
 
         yield lines
+
+    def pace(self) -> Callable[[str], None]:
+        """Says a line at most every ten seconds: for what goes on for long."""
+        last = time.monotonic()
+
+        def line(text: str) -> None:
+            nonlocal last
+            if time.monotonic() - last >= LINE_SECONDS:
+                last = time.monotonic()
+                self.say(text)
+
+        return line
 
     def decision(self, report: Path) -> tuple[dict[str, Any], list[str]]:
         """The decision of report.json, and the lines that end a run: its sentence, and the table of teachers."""

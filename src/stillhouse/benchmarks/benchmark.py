@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from stillhouse.records import Message, Query, UserMistake
+from stillhouse.records import Message, Part, Query, UserMistake
 
 MATH_SUFFIX = "\nLet's think step by step and output the final answer within \\boxed{}."
 Row = Mapping[str, Any]
@@ -55,6 +55,12 @@ class Benchmark:
 
     def _asked(self, item: Query) -> Query:
         return replace(item, messages=(Message("user", self.prompt(item)),), key="")
+
+
+def chosen(path: str, settings: Mapping[str, Any], changed: Mapping[str, Any]) -> Benchmark:
+    """A benchmark by the import path of its function, with what a recipe changes of it (name, max_tokens, ..)."""
+    made: Benchmark = Part(path, settings).build()
+    return replace(made, **changed)
 
 
 _ADVICE = "another version of the data, or a file with a part of it; its path or hub name is a setting"

@@ -30,6 +30,7 @@ from stillhouse.stages.compare_datasets import (
     read_datasets,
     write_samples,
 )
+from stillhouse.stages.compare_joined import joined, notes, read_evaluations, student_pairs
 from stillhouse.stages.compare_pairs import Effort, exploratory, margins, primary
 from stillhouse.stages.compare_population import Population
 from stillhouse.stages.compare_reading import open_run, read_run
@@ -49,12 +50,14 @@ def compare(
     margin: float | Mapping[str, float] | None = None,
     tokenizer: Part | Tokenizer | None = None,
     token_sample: int | None = None,
+    perplexity_family: str = "",
     seed: int = 1,
 ) -> dict[str, int]:
     """Write report.json of a run folder. Returns its counts.
 
     run: the Run or its folder. teachers: in the order of the recipe. margin: `rate` in points, `relative` in percent.
-    token_sample: count tokens of at most so many queries. Raises UserMistake.
+    token_sample: count tokens of at most so many queries. perplexity_family: lineage of the model that gave the
+    perplexities, "" without one. Raises UserMistake.
     """
     run = open_run(run)
     _check(teachers, decide_by)
@@ -65,19 +68,31 @@ def compare(
     sampled = token_sample is not None and population.size > token_sample
     students = read_students(run, names, margins(margin))
     report = describe(
-        population, teachers, decide_by=decide_by, margin=margin, seed=seed, sampled=sampled, students=students
-    )
+        population, teachers, decide_by=decide_by, margin=margin, seed=seed, sampled=sampled, students=students,
+        perplexity_family=perplexity_family,
+    )  # fmt: skip
     report |= {
         "funnel": compare_views.funnel(run, population),
         "rejected": compare_views.rejected_rules(run),
         "contamination": compare_views.contamination(run),
     }
+    report |= join(run, report, names, margins(margin))
     for name, rules in compare_views.verdict_rules(run).items():
         if name in report["teachers"]:
             report["teachers"][name]["verdict_rules"] = rules
     report["made"] = made(tokens, population, token_sample if sampled else None, seed)
     write_json(run.report_json, report)
     return {"teachers": len(names), "queries": population.size, "parallel": int(report["parallel"])}
+
+
+def join(run: Run, report: Mapping[str, Any], names: Sequence[str], allowed: Mapping[str, float]) -> dict[str, Any]:
+    """What report.json says of data, students and money together; nothing without students."""
+    made, pairs = read_evaluations(run.evaluations)
+    rows = joined(report["teachers"], made, pairs)
+    decision = report["decision"]
+    if decision["basis"] == "students" and (told := notes(rows, decision["teacher"])):
+        decision = decision | {"sentence": " ".join([decision["sentence"], *told])}
+    return {"joined": rows, "student_pairs": student_pairs(pairs, names, allowed["rate"]), "decision": decision}
 
 
 def compare_datasets(
@@ -141,6 +156,7 @@ def describe(
     seed: int,
     sampled: bool,
     students: Students | None = None,
+    perplexity_family: str = "",
 ) -> dict[str, Any]:
     """The figures of report.json that come from the population alone."""
     allowed = margins(margin)
@@ -182,11 +198,13 @@ def describe(
         "students": students.rows,
         "adaptive": students.adaptive,
         "predicted": predicted(students, sections),
-        "caveats": caveats(population, teachers, students),
+        "caveats": caveats(population, teachers, students, perplexity_family),
     }
 
 
-def caveats(population: Population, teachers: Sequence[TeacherSpec], students: Students) -> list[str]:
+def caveats(
+    population: Population, teachers: Sequence[TeacherSpec], students: Students, perplexity_family: str = ""
+) -> list[str]:
     """What a reader must know before believing a figure."""
     out = []
     models = {teacher.model for teacher in teachers}
@@ -201,6 +219,9 @@ def caveats(population: Population, teachers: Sequence[TeacherSpec], students: S
             f"{', '.join(kin)} and the students are of one base family: a lower loss, a lower perplexity and some of "
             "the gain may be that match, not better teaching."
         )
+    near = [teacher.name for teacher in teachers if teacher.family and teacher.family == perplexity_family]
+    if near:
+        out.append(f"The perplexity model is of the family of {', '.join(near)}: it finds its kin's replies likelier.")
     for terms, words in (("no", "do not allow training on"), ("unknown", "do not say whether one may train on")):
         named = [teacher.name for teacher in teachers if teacher.terms == terms]
         if named:

@@ -51,7 +51,7 @@ COLUMNS = (
 
 def _table(ledger: Ledger) -> list[str]:
     """A row for each teacher and purpose, and their sum."""
-    rows = [COLUMNS]
+    rows: list[tuple[str, ...]] = [COLUMNS]
     rows += [_cells(teacher, purpose, account) for (teacher, purpose), account in sorted(ledger.accounts.items())]
     if len(rows) != 2:
         rows.append(_cells("all", "", ledger.total))

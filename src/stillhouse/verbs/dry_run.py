@@ -13,7 +13,9 @@ from typing import Any
 
 from stillhouse.engines.engine import make_engine
 from stillhouse.pipeline import Outcome
+from stillhouse.pipeline_students import refuse
 from stillhouse.recipe import Parts, load_recipe, parts, refuse_unverifiable
+from stillhouse.recipe_students import evaluate_line, train_line
 from stillhouse.records import Message, Query, TeacherSpec
 from stillhouse.settings import Recipe
 from stillhouse.stages.curate import curate
@@ -30,6 +32,8 @@ def dry_run(recipe: Path, out: Path | None = None, *, until: str | None = None) 
     if until != "curate":
         refuse_unverifiable(made)
     found = parts(made, recipe.parent)
+    if until in (None, "train", "evaluate", "report"):
+        refuse(made, found, recipe.parent)
     queries, counts = _queries(made, found)
     value: dict[str, Any] = {"queries": counts, "teachers": {}}
     lines = [f"dry run of {recipe}: nothing is asked, nothing is written", _curate_line(made, counts)]
@@ -92,14 +96,13 @@ def _rest(made: Recipe, found: Parts, until: str | None) -> list[str]:
     told = {
         "curate": "", "distill": f"  verify   {verified}", "filter": f"  filter   {filters}",
         "export": "  export   " + ", ".join(f"{t.name} (terms: {t.terms})" for t in found.teachers),
-        "train": f"  train    {made.train.base}, {made.train.method}, learning rate {made.train.learning_rate:g}, "
-        f"{made.train.epochs:g} epochs" if made.train.to or made.evaluate.benchmarks else "",
-        "evaluate": f"  evaluate {', '.join(made.evaluate.benchmarks)}" if made.evaluate.benchmarks else "",
+        "train": train_line(made, found) if made.train.wanted else "",
+        "evaluate": evaluate_line(made, found) if made.evaluate.benchmarks else "",
         "compare": f"  compare  decide by {made.decide_by or 'the default measure'}", 
         "report": "  report   report.html",
     }  # fmt: skip
     lines = []
-    for stage in ("curate", "distill", "filter", "export", "train", "evaluate", "compare", "report"):
+    for stage in ("curate", "distill", "filter", "export", "compare", "train", "evaluate", "report"):
         if told[stage]:
             lines.append(told[stage])
         if stage == until:

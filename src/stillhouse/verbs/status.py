@@ -22,6 +22,7 @@ def status(folder: Path) -> tuple[dict[str, Any], list[str]]:
     ago = max(0.0, time.time() - float(value.get("updated", 0)))
     stage = f", in {value['stage']}" if value.get("stage") else ""
     lines = [f"{folder}: {value.get('state', 'running')}{stage}, {_span(ago)} ago"]
+    lines += [f"  {line}" for line in str(value.get("problem") or "").splitlines()]
     rows = value.get("teachers", [])
     for row in rows:
         lines += _told(row)
