@@ -54,7 +54,9 @@ def _draw_count(source: Array, rest: int, share: float, rng: np.random.Generator
     """How many of the rest say yes: 100 of 100 does not mean that all will. share: of the pilot that the stratum is; so
     much of the one query that Jeffreys' prior is worth belongs to it."""
     yes = float(source.sum())
-    return rng.binomial(rest, rng.beta(yes + share / 2, len(source) - yes + share / 2, DRAWS)).astype(float)
+    shares = rng.beta(yes + share / 2, len(source) - yes + share / 2, DRAWS)
+    counts: Array = np.array(rng.binomial(rest, shares), dtype=np.float64)
+    return counts
 
 
 def _draw_sum(source: Array, rest: int, rng: np.random.Generator) -> Array:
