@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse import recipe as recipes
+from stillhouse.benchmarks.harnesses import cross_check, read_results, to_lighteval, to_lm_eval
 from stillhouse.recipe import ENDPOINT_FIELDS, Parts, _files, _given, _path, _source, _spec, usual_verifiers
 from stillhouse.recipe_checks import benchmark_mistakes, read_named, train_mistakes
 from stillhouse.records import Part, TeacherSpec, UserMistake
@@ -389,3 +390,25 @@ def _teacher(spec: TeacherSpec) -> Asked:
 
     most = int(spec.part.settings.get("max_tokens") or 256) if spec.part.path.endswith(":Embedded") else None
     return Asked(name, spec_for, family=spec.family, note="the teacher itself", most_tokens=most)
+
+
+# -- other harnesses ----------------------------------------------------------------------------------------------
+
+SHAPES = {"lighteval": to_lighteval, "lm-eval": to_lm_eval}
+
+
+def export_scores(evaluation: Mapping[str, Any], shape: str) -> dict[str, Any]:
+    """An evaluation (the content of 7-evaluations/NAME.json) as a results file of another harness."""
+    if shape not in SHAPES:
+        raise UserMistake(f"evaluate: --as {shape}: there are {', '.join(SHAPES)}")
+    return SHAPES[shape](evaluation)
+
+
+def checked_against(evaluation: Mapping[str, Any], results: Path) -> list[dict[str, Any]]:
+    """The scores of another harness beside an evaluation of ours. Raises UserMistake where they share no benchmark."""
+    scores = read_results(results)
+    rows = cross_check(evaluation, scores)
+    if not rows:
+        theirs = ", ".join(sorted({score.task for score in scores})) or "none"
+        raise UserMistake(f"evaluate: {results} and {evaluation['student']} share no benchmark; its tasks: {theirs}")
+    return rows
