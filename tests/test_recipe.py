@@ -83,6 +83,21 @@ def test_all_mistakes_are_told_at_once(folder: Path) -> None:
         assert any(words in p for p in problems), (words, problems)
 
 
+def test_mistakes_within_one_entry_and_across_entries_are_told_together_from_top_to_bottom(folder: Path) -> None:
+    text = GOOD.replace("am-thinking-v1", "am-thinking-v2").replace("input: 0.3", "input: cheap")
+    text = text.replace("name: qwen", "name: am, mdel: x").replace("attempts: 8", "attempts: eight")
+    problems = told(text, folder)
+    found = ("am-thinking-v2", "cheap", "has this name too", "mdel", "eight")
+    assert [next(w for w in found if w in p.splitlines()[-1]) for p in problems] == list(found)
+
+
+def test_a_value_that_is_wrong_is_not_told_as_missing_too(folder: Path) -> None:
+    problems = told(
+        GOOD.replace("http://127.0.0.1:8000/v1", "127.0.0.1:8000").replace("input: 0.3", "input: x"), folder
+    )
+    assert len(problems) == 2, problems
+
+
 def test_the_caret_stands_under_the_mistake(folder: Path) -> None:
     where, shown, caret = told(GOOD.replace("attempts: 8", "atempts: 8"), folder)[0].splitlines()[:3]
     column = int(where.split(":")[2])

@@ -90,6 +90,9 @@ def run(
     until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="The last stage to run.")] = None,
     engine: Annotated[str | None, typer.Option("--engine", help="local or ray.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask nothing; print what would be asked.")] = False,
+    metrics: Annotated[
+        int | None, typer.Option("--metrics", metavar="PORT", help="Serve Prometheus metrics on 127.0.0.1:PORT.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a recipe. To run it again is to go on."""
@@ -98,8 +101,8 @@ def run(
     if dry_run:
         from stillhouse.verbs.dry_run import dry_run as tell
 
-        _end(tell(recipe, until=until), as_json)
-    _end(run_recipe(recipe, out, until=until, engine=engine, quiet=as_json), as_json)
+        _end(tell(recipe, out, until=until), as_json)
+    _end(run_recipe(recipe, out, until=until, engine=engine, quiet=as_json, metrics=metrics), as_json)
 
 
 def _stage(name: str, help_text: str) -> None:
@@ -215,16 +218,18 @@ _stage("report", "Write report.html from the run folder.")
 def verify(
     source: Annotated[Path, typer.Argument(metavar="IN|RUN", help="A file of responses, or a run.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="OUT", help="Where the verdicts go.")] = None,
+    category: Annotated[str | None, typer.Option("--category", help="Of the rows that name none.")] = None,
     diff: Annotated[bool, typer.Option("--diff", help="Of a run: show which verdicts flipped.")] = False,
     adopt: Annotated[
         bool, typer.Option("--adopt", help="Of a run: let today's verdicts decide what is asked.")
     ] = False,
+    workers: Annotated[int | None, typer.Option("--workers", metavar="N", help="Processes (all cores).")] = None,
     as_json: Json = False,
 ) -> None:
     """Judge a file of responses, or the journal of a run once more."""
     from stillhouse.verbs.verify import verify as judge
 
-    _end(judge(source, out, diff=diff, adopt=adopt, quiet=as_json), as_json)
+    _end(judge(source, out, category=category, diff=diff, adopt=adopt, workers=workers, quiet=as_json), as_json)
 
 
 @app.command()
@@ -247,6 +252,19 @@ def audit(
 
     value, lines = prove(run, verifiers=verifiers)
     _tell(value, as_json, lines)
+
+
+@app.command()
+def serve(
+    run: RunFolder,
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", metavar="N", help="0 takes a free port.")] = 8765,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open a browser.")] = False,
+) -> None:
+    """Show the report with every trace of the run, on this machine only."""
+    from stillhouse.verbs.serve import serve as listen
+
+    listen(run, host=host, port=port, open_browser=open_browser)
 
 
 @app.command()

@@ -42,15 +42,16 @@ class Outcome:
     decision: dict[str, Any] | None = None
     report: str | None = None
     told: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "run": self.run, "exit_code": self.exit_code, "stages": self.stages, "waits": self.waits,
-            "decision": self.decision, "report": self.report,
+            "notes": self.notes, "decision": self.decision, "report": self.report,
         }  # fmt: skip
 
     def lines(self) -> list[str]:
-        return [*self.told, *(f"waits: {reason}" for reason in self.waits)]
+        return [*self.told, *self.notes, *(f"waits: {reason}" for reason in self.waits)]
 
 
 @dataclass(slots=True)
@@ -64,6 +65,7 @@ class Sitting:
     engine: Engine
     teller: Teller
     outcome: Outcome
+    metrics: int | None = None
 
     def path(self, until: str | None) -> None:
         """The stages in order, up to and including `until`; compare once more where students were evaluated.
@@ -130,7 +132,7 @@ class Sitting:
             return parts.files, settings, self._curate
         if name == "distill":
             journal = [f for folder in run.journals for f in sorted(folder.glob("*.journal"))]
-            log = [run.verdicts / "log"]
+            log = [run.verdicts / "log", *sorted((run.responses / "batch").rglob("*.jsonl"))]
             settings = [teachers, made.distill.model_dump(mode="json"), made.verify.model_dump(mode="json")]
             return [*queries, *journal, *log], settings, self._distill
         if name == "filter":
@@ -148,8 +150,9 @@ class Sitting:
             inputs, settings = pipeline_students.evaluate_facts(made, parts, run, self.folder)
             return inputs, [*settings, options], lambda: self._students(name, options)
         if name == "report":
-            inputs = [run.report_json, *queries, verdicts, *accepted, run.filters, run.recipe]
-            return [*inputs, run.students / "losses.jsonl", run.evaluations], [], self._report
+            beside = [run.recipe, run.folder / "forecast.json", run.students / "losses.jsonl", run.evaluations]
+            inputs = [run.report_json, *queries, verdicts, *accepted, run.filters, *beside]
+            return inputs, recipes.source_facts(made), self._report
         raise UserMistake(f"there is no stage {name}; the stages are {', '.join(STAGES)}")
 
     def _curate(self) -> tuple[dict[str, Any], list[Path]]:
@@ -177,7 +180,9 @@ class Sitting:
                 versions=self.recipe.verify.versions, attempts=settings.attempts,
                 truncated_attempts=settings.truncated_attempts, retries=settings.retries,
                 budget_usd=settings.budget_usd, workers=settings.workers, watch=watch, wanted=wanted,
+                tell=self.teller.say, metrics=self.metrics,
             )  # fmt: skip
+        self.outcome.notes += done.notes
         self.outcome.waits += [f"{name}: {n} pairs: {why}" for name, w in done.waits.items() for why, n in w.items()]
         if done.outcome != "done":
             self.outcome.waits.insert(0, done.problem or done.outcome)
@@ -210,7 +215,7 @@ class Sitting:
         return counts, [self.run.report_json]
 
     def _report(self) -> tuple[dict[str, Any], list[Path]]:
-        return report(self.run), [self.run.report_html]
+        return report(self.run, sources=recipes.source_facts(self.recipe)), [self.run.report_html]
 
 
 @contextlib.contextmanager
@@ -230,14 +235,16 @@ def _sit(made: Recipe, folder: Path, out: Path, *, engine: str | None, quiet: bo
                 yield Sitting(made, parts, run, folder, worker, teller, outcome)
             except BaseException as error:
                 state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-                run.status.update(state=state, problem=str(error) or type(error).__name__)
+                run.status.update(stage=None, state=state, problem=str(error) or type(error).__name__)
                 raise
             _tell_end(run, outcome, teller)
 
 
 def _tell_end(run: Run, outcome: Outcome, teller: Teller) -> None:
     run.status.update(
-        stage=None, state={0: "done", 3: "budget", 4: "waiting", 130: "interrupted"}.get(outcome.exit_code, "failed")
+        stage=None,
+        problem="; ".join(outcome.waits[:5]),
+        state={0: "done", 3: "budget", 4: "waiting", 130: "interrupted"}.get(outcome.exit_code, "failed"),
     )
     if run.report_json.exists() and "compare" in outcome.stages:
         outcome.decision, lines = teller.decision(run.report_json)
@@ -263,8 +270,9 @@ def run_recipe(
     until: str | None = None,
     engine: str | None = None,
     quiet: bool = False,
+    metrics: int | None = None,
 ) -> Outcome:
-    """`stillhouse run RECIPE`. out: the run folder, default runs/NAME."""
+    """`stillhouse run RECIPE`. out: the run folder, default runs/NAME. metrics: a port of loopback to serve them on."""
     made = recipes.load_recipe(path)
     if until is not None and until not in STAGES:
         raise UserMistake(f"--until {until}: there is no such stage; the stages are {', '.join(STAGES)}")
@@ -275,7 +283,7 @@ def run_recipe(
     if engine is not None and engine not in ("local", "ray"):
         raise UserMistake(f"--engine {engine}: the engines are local and ray")
     folder = out or Path("runs") / made.name
-    return run_made(made, path.parent, folder, until=until, engine=engine, quiet=quiet)
+    return run_made(made, path.parent, folder, until=until, engine=engine, quiet=quiet, metrics=metrics)
 
 
 def run_made(
@@ -286,6 +294,7 @@ def run_made(
     until: str | None = None,
     engine: str | None = None,
     quiet: bool = False,
+    metrics: int | None = None,
 ) -> Outcome:
     """The same for a recipe that is loaded already; folder: where its paths start."""
     if until != "curate":
@@ -293,6 +302,7 @@ def run_made(
     with _sit(made, folder, out, engine=engine, quiet=quiet) as sitting:
         if until is None or STAGES.index(until) >= STAGES.index("train"):
             pipeline_students.refuse(made, sitting.parts, folder)
+        sitting.metrics = metrics
         sitting.path(until)
     return sitting.outcome
 

@@ -6,6 +6,7 @@ validated by pydantic models that forbid unknown keys, and each error is put bac
 
 from __future__ import annotations
 
+import copy
 import difflib
 import glob
 import json
@@ -73,38 +74,72 @@ def parse_recipe(text: str, name: str = "recipe.yaml", folder: Path = Path()) ->
     except ValidationError as error:
         problems += told_errors(error, node, text, name)
         recipe = _sound_rest(value, error)
-    sound = not problems
     if recipe is not None:
         problems += _across(recipe, node, text, name, folder)
-    if not sound or problems or recipe is None:
-        raise UserMistake(*problems)
+    if problems or recipe is None:
+        raise UserMistake(*sorted(problems, key=lambda told: _place(told, name)))
     return recipe
 
 
+def _place(told: str, name: str) -> tuple[int, int]:
+    """Line and column of a told mistake, so that they are read from top to bottom."""
+    line, column = told.removeprefix(f"{name}:").split("\n", 1)[0].split(":")[:2]
+    return int(line), int(column)
+
+
+SOUND: dict[str, Any] = {"base_url": "http://unsound", "model": "unsound", "price": {"input": 1.0, "output": 1.0}}
+
+
 def _sound_rest(value: Any, error: ValidationError) -> Recipe | None:
-    """The recipe with stand-ins for what is unsound, so that mistakes across settings are told in the same go."""
+    """The recipe without what is unsound, so that mistakes across settings are told in the same go.
+
+    A value that is wrong is left out, or replaced where its absence would be told as one more mistake; an entry of a
+    list that cannot stand without it gets a stand-in.
+    """
     if not isinstance(value, dict):
         return None
-    queries, teachers = value.get("queries"), value.get("teachers")
-    rest: dict[str, Any] = {"name": "unnamed"} | value
-    rest["queries"] = list(queries) if isinstance(queries, list) and queries else [{"demo": True}]
-    rest["teachers"] = list(teachers) if isinstance(teachers, list) and teachers else [_stand_in(0)]
-    for item in error.errors():
-        loc = item["loc"]
-        if loc[:1] == ("name",):
-            rest["name"] = "unnamed"
-        elif len(loc) > 1 and loc[0] in ("queries", "teachers") and isinstance(loc[1], int):
-            rest[str(loc[0])][loc[1]] = _stand_in(loc[1]) if loc[0] == "teachers" else {"demo": True}
-        elif loc and loc[0] not in ("queries", "teachers"):
-            rest.pop(str(loc[0]), None)
-    try:
-        return Recipe.model_validate(rest)
-    except ValidationError:
-        return None
+    rest: dict[str, Any] = copy.deepcopy(value)
+    for mend in (_leave_out, _leave_out, _leave_out, _stand_in):
+        for item in error.errors():
+            mend(rest, item["loc"])
+        rest.setdefault("name", "unnamed")
+        rest["queries"] = rest.get("queries") or [{"demo": True}]
+        rest["teachers"] = rest.get("teachers") or [{"name": "unsound", "profile": "embedded"}]
+        try:
+            return Recipe.model_validate(rest)
+        except ValidationError as still:
+            error = still
+    return None
 
 
-def _stand_in(number: int) -> dict[str, Any]:
-    return {"name": f"unsound-{number}", "profile": "embedded"}
+def _leave_out(rest: dict[str, Any], loc: tuple[int | str, ...]) -> None:
+    """Take the innermost key on the way to an error out of its mapping."""
+    holder: Any = rest
+    last: tuple[Any, Any] | None = None
+    for step in loc:
+        if isinstance(holder, dict) and step in holder:
+            last = (holder, step)
+        elif not (isinstance(holder, list) and isinstance(step, int) and step < len(holder)):
+            break  # the model's own name for a kind of value
+        holder = holder[step]
+    if last is None or isinstance(last[0][last[1]], list):
+        return
+    if last[1] in SOUND and last[0][last[1]] != SOUND[last[1]]:
+        last[0][last[1]] = SOUND[last[1]]
+    else:
+        del last[0][last[1]]
+
+
+def _stand_in(rest: dict[str, Any], loc: tuple[int | str, ...]) -> None:
+    """What still does not stand: a stand-in for an entry of a list, nothing for a setting."""
+    top, rows = str(loc[0]) if loc else "", rest.get(str(loc[0])) if loc else None
+    if top in ("queries", "teachers"):
+        if isinstance(rows, list) and len(loc) > 1 and isinstance(loc[1], int) and loc[1] < len(rows):
+            rows[loc[1]] = {"demo": True} if top == "queries" else {"name": f"unsound-{loc[1]}", "profile": "embedded"}
+        else:
+            rest.pop(top, None)
+    else:
+        rest.pop(top, None)
 
 
 def _files(path: str, folder: Path) -> list[Path]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from stillhouse.records import Query, Response, Terms, Thinking, content_hash, response_key
+from stillhouse.records import CATEGORIES, Query, Response, Terms, Thinking, content_hash, response_key
 from stillhouse.sources.files import Files, source_name
 from stillhouse.sources.lines import Problems
 from stillhouse.sources.reading import read_rows
@@ -106,8 +106,8 @@ class Responses:
             row_of_query = {**row, ("messages" if isinstance(prompt, list) else "query"): prompt}
         else:
             row_of_query = dict(row)
-        if self.fallback is not None and shape.category is None:
-            row_of_query.setdefault("category", info.get("category") or self.fallback)
+        if shape.category is None and "category" not in shape.columns:
+            row_of_query["category"] = self._category(row, info, stem)
         query = to_query(row_of_query, shape, origin)
         model = text_of(_first(row, info, "model_name", "answer_source"))
         identity = content_hash("row", text or "", reasoning or "")
@@ -126,6 +126,17 @@ class Responses:
         problem = "" if text is not None else "the row holds no reply"
         score, perplexity = number_of(_first(row, info, "verify_score")), number_of(_first(row, info, "ppl"))
         return Reply(query, response, row, score, perplexity, model, problem)
+
+    def _category(self, row: Mapping[str, Any], info: Mapping[str, Any], stem: str) -> str:
+        """Of the row or its turns, else what the file is named for (`math.jsonl`), else the fallback."""
+        for named_here in (text_of(row.get("category")), text_of(info.get("category"))):
+            if named_here is not None and named_here.strip():
+                return named_here
+        if stem in CATEGORIES:
+            return stem
+        if self.fallback is None:
+            raise ValueError(f"no category in the row: one of {', '.join(CATEGORIES)}")
+        return self.fallback
 
     def _texts(self, row: Mapping[str, Any]) -> tuple[str | None, str | None, Mapping[str, Any]]:
         """The reply, its separate thinking, and the info of its turns."""

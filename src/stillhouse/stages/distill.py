@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from stillhouse.gauges import Progress
 from stillhouse.loop import state_counts
 from stillhouse.records import Part, TeacherSpec
-from stillhouse.session import Progress, sit
+from stillhouse.session import sit
 from stillhouse.stages.distill_outputs import write_outputs
 from stillhouse.store.compaction import compact
 from stillhouse.store.queries import QueryTable
@@ -21,13 +22,16 @@ from stillhouse.store.tables import table_files
 
 @dataclass(slots=True)
 class Distilled:
-    """What distill ends with. outcome: done, interrupted, budget or disk_full. waits: reason -> how many pairs."""
+    """What distill ends with. outcome: done, interrupted, budget or disk_full. waits: teacher -> reason -> how many
+    pairs. notes: what the user should know. progress: the last row of each teacher that was at work."""
 
     outcome: str
     problem: str
     counts: dict[str, dict[str, int]]
     waits: dict[str, dict[str, int]] = field(default_factory=dict)
     replies: int = 0
+    notes: list[str] = field(default_factory=list)
+    progress: list[Progress] = field(default_factory=list)
 
 
 def distill(
@@ -44,6 +48,8 @@ def distill(
     workers: int | None = None,
     wanted: Sequence[int] | None = None,
     watch: Callable[[list[Progress]], None] | None = None,
+    tell: Callable[[str], None] | None = None,
+    metrics: int | None = None,
 ) -> Distilled:
     """Run the loop over the run's kept queries until every pair rests. To call it again is to go on.
 
@@ -54,10 +60,10 @@ def distill(
     sat = sit(
         run, table, teachers=teachers, judges=judges, verifiers=verifiers, versions=versions, attempts=attempts,
         truncated_attempts=truncated_attempts, retries=retries, budget_usd=budget_usd, workers=workers, wanted=wanted,
-        watch=watch,
+        watch=watch, tell=tell, metrics=metrics,
     )  # fmt: skip
     write_outputs(run, table, sat.index, sat.known, teachers, sat.identities, sat.pairs)
     counts = {name: state_counts(pairs) for name, pairs in sat.pairs.items()}
     if sat.outcome == "done" and run.store is None and not any(states["waiting"] for states in counts.values()):
         compact(run.journal)  # every reply as parquet too, read back and compared; the segments stay
-    return Distilled(sat.outcome, sat.problem, counts, sat.waits, sat.replies)
+    return Distilled(sat.outcome, sat.problem, counts, sat.waits, sat.replies, sat.notes, sat.progress)

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from stillhouse.records import Part, Query, TeacherSpec, normal_form, response_key
-from stillhouse.session import Sat, sample
+from stillhouse.samples import sample
+from stillhouse.session import Sat
 from stillhouse.stages.evaluate_scores import Answers
 from stillhouse.store.queries import raw_keys
 from stillhouse.store.reading import read_responses

@@ -26,7 +26,7 @@ from stillhouse.store.tables import table_files
 SAMPLE = Query((Message("user", "What is 17 + 25?"),), "math", ground_truth="42")
 
 
-def dry_run(recipe: Path, *, until: str | None = None) -> Outcome:
+def dry_run(recipe: Path, out: Path | None = None, *, until: str | None = None) -> Outcome:
     """Nothing is asked and nothing is written. Raises UserMistake as the run itself would."""
     made = load_recipe(recipe)
     if until != "curate":
