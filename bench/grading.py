@@ -84,7 +84,7 @@ def main() -> None:
     minutes = CODE / code_rate / 60
     print(f"code {code_rate:8.1f} replies/s of {given.tests} tests, {lost} without a verdict; {CODE:,} take "
           f"{minutes:.1f} minutes")  # fmt: skip
-    print(f"8,512 generations: {MATH / math_rate / 60 + minutes:.1f} minutes on {given.workers} workers")
+    print(f"8,512 generations: {first + minutes:.1f} minutes on {given.workers} workers")
     for share in (0.05, 0.2):
         more = share * CODE * LIMIT / given.workers / 60
         print(f"  where {share:.0%} of the programs run into the limit of {LIMIT:g} s: {more:.1f} minutes more")
