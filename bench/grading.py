@@ -76,9 +76,8 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     code = Part("stillhouse.verifiers.code:Code", {"tests": 1000, "python_timeout": LIMIT, "stop_early": True})
     math_rate, lost = rate(Part("stillhouse.verifiers.math:Math"), math_pairs(given.math), given.workers, 3.0)
-    print(
-        f"math {math_rate:8.1f} replies/s, {lost} without a verdict; {MATH:,} take {MATH / math_rate / 60:.1f} minutes"
-    )
+    first = MATH / math_rate / 60
+    print(f"math {math_rate:8.1f} replies/s, {lost} without a verdict; {MATH:,} take {first:.1f} minutes")
     live = Part("stillhouse.benchmarks.livecodebench:LiveCode", {"code": code})
     code_rate, lost = rate(live, code_pairs(given.code, given.tests), given.workers, 600.0)
     minutes = CODE / code_rate / 60
