@@ -320,6 +320,9 @@ def run_made(
 
 def run_stage(folder: Path, stage: str, *, quiet: bool = False, **options: Any) -> Outcome:
     """One stage of a run that has begun: `stillhouse STAGE RUN`."""
+    if stage == "report" and (folder / "report.json").is_file() and not (folder / "recipe.yaml").is_file():
+        report(folder)  # of datasets that were compared: no run stands here, and the page is made again all the same
+        return Outcome(str(folder), report=str(folder / "report.html"), told=[f"report: {folder / 'report.html'}"])
     if not (folder / "recipe.yaml").is_file():
         raise UserMistake(f"{folder}: no run stands here; `stillhouse run RECIPE --out {folder}` begins one")
     made = recipes.load_recipe(folder / "recipe.yaml")

@@ -15,6 +15,7 @@ import pytest
 from made_run import Made, MadeTeacher, make_run, word_tokens
 from made_students import make_students
 
+from stillhouse.pipeline import compare_existing, run_stage
 from stillhouse.records import UserMistake
 from stillhouse.stages import report_traces
 from stillhouse.stages.compare import compare
@@ -222,6 +223,19 @@ def test_a_broken_report_json_is_told(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text("{")
     with pytest.raises(UserMistake, match="run compare again"):
         report(tmp_path)
+
+
+def test_the_page_of_compared_datasets_is_made_again_without_a_run(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        rows = [{"query": f"what is {n}", "response": f"{name} says {n}", "category": "math"} for n in range(12)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "compared"
+    compare_existing([tmp_path / "one.jsonl", tmp_path / "two.jsonl"], out, quiet=True)
+    page = (out / "report.html").read_text()
+    assert "Dataset against dataset" in page and "passed at once" not in page
+    (out / "report.html").unlink()
+    assert run_stage(out, "report", quiet=True).exit_code == 0
+    assert (out / "report.html").read_text() == page
 
 
 def test_a_report_of_nothing_stands(tmp_path: Path) -> None:

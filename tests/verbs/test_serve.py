@@ -186,6 +186,16 @@ def test_a_folder_without_a_report_is_told(tmp_path: Path) -> None:
         application(tmp_path / "missing")
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [(["--port", "99999"], "a number from 0 to 65535"), (["--host", "192.0.2.1"], "Cannot assign requested address")],
+)
+def test_where_it_cannot_listen_is_told(server: Server, given: list[str], told: str) -> None:
+    command = [sys.executable, "-m", "stillhouse", "serve", str(server.made.folder), *given]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2 and told in ended.stderr and "Traceback" not in ended.stderr
+
+
 def test_a_port_in_use_is_told(server: Server) -> None:
     with socket.socket() as held:
         held.bind(("127.0.0.1", 0))
