@@ -153,8 +153,7 @@ class Sitting:
             inputs, settings = pipeline_students.evaluate_facts(made, parts, run, self.folder)
             return inputs, [*settings, options], lambda: self._students(name, options)
         if name == "report":
-            beside = [run.recipe, run.folder / "forecast.json", run.students / "losses.jsonl", run.evaluations]
-            beside += [run.verdicts / "audit.json"]
+            beside = [run.recipe, run.students / "losses.jsonl", run.verdicts / "audit.json", run.evaluations]
             inputs = [run.report_json, *queries, verdicts, *accepted, run.filters, *beside]
             return inputs, recipes.source_facts(made), self._report
         raise UserMistake(f"there is no stage {name}; the stages are {', '.join(STAGES)}")

@@ -172,14 +172,18 @@ def test_a_report_only_reads(folder: Path) -> None:
 def test_what_stages_left_beside_is_shown(tmp_path: Path) -> None:
     made = make_run(tmp_path, TEACHERS, queries=60)
     make_students(tmp_path, {"am": 0.6, "qwen": 0.4})
-    span = {"expected": 60, "low": 50, "high": 70}
-    forecast = {"queries": 60, "pilot": 10, "teachers": {"am": {"verified": span, "cost_usd": None}}}
-    (tmp_path / "forecast.json").write_text(json.dumps(forecast))
+    one = {"expected": 60, "low": 50, "high": 70, "actual": 71, "held": False}
+    check = {"queries": 60, "pilot": 10, "confidence": 0.9, "comparable": True, "why": "", "held": 0, "of": 1}
+    check |= {"teachers": {"am": {"verified": one, "cost_usd": None}}, "total": {}}
+    (tmp_path / "forecast_check.json").write_text(json.dumps(check))
+    account = {"teachers": {"am": {"distill": {"paid": 1234, "stopped": 7, "saved_tokens": 5678, "saved_usd": None}}}}
+    (tmp_path / "2-responses" / "account.json").write_text(json.dumps(account))
     compare(tmp_path, teachers=made.specs, tokenizer=word_tokens)
     report(tmp_path, sources=[{"name": "pool", "licence": "MIT", "terms": "no"}])
     page = (tmp_path / "report.html").read_text()
     assert 'id="students"' in page and 'id="chart-losses"' in page and 'id="chart-student_scores"' in page
-    assert 'id="forecast"' in page and "held" in page
+    assert "0 of 1 held" in page and "outside" in page
+    assert 'id="account"' in page and "1,234" in page and "5,678" in page
     assert "Student against student" in page
     assert "pool" in page and "no: compared, never written as training rows" in page
 
@@ -193,11 +197,11 @@ def test_a_loss_file_cut_by_a_kill_is_read_up_to_the_cut(tmp_path: Path) -> None
     assert report(tmp_path)["charts"] >= 12
 
 
-def test_a_forecast_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_an_audit_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     made = make_run(tmp_path, TEACHERS, queries=30)
     compare(tmp_path, teachers=made.specs, tokenizer=word_tokens)
-    (tmp_path / "forecast.json").write_text("{")
-    with pytest.raises(UserMistake, match=r"forecast\.json is not JSON"):
+    (tmp_path / "3-verdicts" / "audit.json").write_text("{")
+    with pytest.raises(UserMistake, match=r"audit\.json is not JSON"):
         report(tmp_path)
 
 

@@ -59,7 +59,7 @@ CHARTS = (
     ),
     Chart(
         "kept_lengths", "length", "Length of kept replies",
-        "What a student would see: verified and filtered replies. Stroke: median. Logarithmic axis.",
+        "Verified and filtered replies, to whichever queries they are. Stroke: median. Logarithmic axis.",
         lambda report, width: sizes.ridges(report, "token_bins", "token_box", width),
     ),
     Chart(
@@ -75,6 +75,11 @@ CHARTS = (
     Chart(
         "length_boxes", "length", "Length of kept replies by category", BOX,
         lambda report, width: sizes.boxes(report, "token_box", "tokens", width),
+    ),
+    Chart(
+        "parallel_length_boxes", "length", "Length in the parallel set by category",
+        "What students are trained on: of each teacher the replies to the same queries. " + BOX,
+        lambda report, width: sizes.boxes(report, "parallel_token_box", "tokens", width),
     ),
     Chart(
         "perplexity_boxes", "cost", "Perplexity of kept replies by category",

@@ -112,7 +112,7 @@ def sections(report: Mapping[str, Any], recipe: str, index: Mapping[str, Any]) -
     """(anchor, title, HTML) of what the page shows, in its order."""
     names, existing = list(report["teachers"]), bool(report.get("matching"))
     funnel = evidence.funnel(report)
-    checks = evidence.rules(report) + evidence.repeats(report) + evidence.stopped(report) + audit(report)
+    checks = evidence.rules(report) + evidence.repeats(report) + audit(report)
     parts = [
         ("teachers", "Datasets" if existing else "Teachers", tables.teachers(report)),
         ("students", "Students", tables.students(report) + _charts(report, "students") + students(report)),
@@ -129,6 +129,7 @@ def sections(report: Mapping[str, Any], recipe: str, index: Mapping[str, Any]) -
         ("funnel", "From queries to the parallel set", (_charts(report, "funnel") + funnel) if funnel else ""),
         ("rules", "Verifiers and filters", checks),
         ("contamination", "Contamination", evidence.contamination(report)),
+        ("account", "What was paid", evidence.account(report)),
         ("forecast", "Forecast and outcome", evidence.forecast(report)),
         ("terms", "Terms" if existing else "Teachers, sources and terms", evidence.terms(report) if names else ""),
         ("made", "Recipe and versions", evidence.made(report, recipe)),

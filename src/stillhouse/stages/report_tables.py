@@ -164,7 +164,21 @@ def matching(report: Report) -> str:
     ]
     head = ["dataset", "rows", "without text", "below 0.9", "of a query seen before", "queries", "in every dataset",
             "in no other"]  # fmt: skip
-    return "<h3>Matched by their queries</h3>" + table(head, rows, kind="stack") if rows else ""
+    if not rows:
+        return ""
+    return "<h3>Matched by their queries</h3>" + table(head, rows, kind="stack") + _would_drop(report)
+
+
+def _would_drop(report: Report) -> str:
+    """What the filters of a run would drop of a sample of each dataset; nothing is dropped."""
+    found = report.get("would_drop") or {}
+    rules = sorted({rule for one in found.values() for rule in one["rules"]})
+    rows = [
+        [named(name, report), count(one["checked"]), *(count(one["rules"].get(rule, 0)) for rule in rules)]
+        for name, one in found.items() if one["checked"]
+    ]  # fmt: skip
+    head = ["dataset", "rows looked at", *(words(spoken(rule), 60) for rule in rules)]
+    return "<h3>What filters would drop of a sample</h3>" + table(head, rows, kind="stack") if rows and rules else ""
 
 
 def categories(report: Report) -> str:
@@ -186,13 +200,14 @@ def categories(report: Report) -> str:
                 value(mine["verified_yield"], percent_tenth, mine.get("verified_yield_interval")),
                 count(mine["kept"]), value(tokens.get("mean"), amount, mine.get("tokens_mean_interval")),
                 value(tokens.get("median"), number),
+                value(mine.get("share"), percent_tenth),
                 value(tokens["total"] / whole if tokens and whole else None, percent_tenth),
                 value((mine["perplexity"] or {}).get("mean"), two_places),
                 value((mine.get("attempts") or {}).get("mean"), two_places),
                 value(mine["cost_per_verified_usd"], per_thousand, mine.get("cost_per_verified_interval")),
             ])  # fmt: skip
     head = ["category", "queries", _kind(report), "pass@1", "verified yield", "kept", "tokens, kept", "median",
-            "share of tokens", "perplexity", "attempts", DOLLARS]  # fmt: skip
+            "share of rows", "share of tokens", "perplexity", "attempts", DOLLARS]  # fmt: skip
     return table(*columns(head, rows), texts=(2,), kind="grouped stack") if rows else ""
 
 
