@@ -63,7 +63,7 @@ def _draw_sum(source: Array, rest: int, rng: np.random.Generator) -> Array:
     """The sum of the rest."""
     size, mean = len(source), float(source.mean())
     if size == 1:  # one value says nothing of its scatter: it may be off by as much as it is
-        return np.maximum(rest * (mean + abs(mean) * rng.normal(0.0, 1.0, DRAWS)), 0.0)
+        return np.asarray(np.maximum(rest * (mean + abs(mean) * rng.normal(0.0, 1.0, DRAWS)), 0.0))
     scatter = float(source.std(ddof=1))
     if scatter == 0.0:
         return np.full(DRAWS, rest * mean)
