@@ -218,7 +218,8 @@ def account(report: Report) -> str:
            ("paid", "faults", "maybe_paid", "in_doubt", "paid_twice", "stopped")),
          value(one.get("paid_usd") or None, dollars), count(one["saved_tokens"]) if one.get("saved_tokens") else DASH,
          value(one.get("saved_usd"), dollars)]
-        for name, purposes in (held.get("teachers") or {}).items() for purpose, one in purposes.items()
+        for name, purposes in sorted((held.get("teachers") or {}).items(), key=lambda item: _place(item[0], report))
+        for purpose, one in purposes.items()
     ]  # fmt: skip
     if not rows:
         return ""
@@ -228,7 +229,13 @@ def account(report: Report) -> str:
         "From the journal, as `stillhouse audit` proves it. In doubt: asked, and no outcome on disk. A reply that "
         "repeats itself is stopped; saved is what it would have had more, had it run to its limit."
     )
-    return table(*columns(head, rows), texts=(1,), kind="stack") + note(told)
+    return table(*columns(head, rows), texts=(1,), kind="stack steps") + note(told)
+
+
+def _place(name: str, report: Report) -> tuple[int, str]:
+    """Teachers in the order of the recipe, then judges and others by name."""
+    names = list(report["teachers"])
+    return (names.index(name), "") if name in names else (len(names), name)
 
 
 FORECAST: dict[str, tuple[str, Label]] = {
