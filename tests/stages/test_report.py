@@ -390,7 +390,9 @@ def test_search_finds_by_words_and_a_link_opens_its_query(browser: Any, folder: 
 
 
 @pytest.mark.browser
-def test_the_page_fits_a_phone(browser: Any, folder: Path) -> None:
+@pytest.mark.parametrize("of", ["folder", "named_badly"])
+def test_the_page_fits_a_phone(browser: Any, of: str, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(of)
     metrics = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:
