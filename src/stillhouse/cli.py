@@ -196,6 +196,13 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Of an endpoint: the folder (runs/evaluate-MODEL).")
     ] = None,
+    shape: Annotated[
+        str | None, typer.Option("--as", metavar="HARNESS", help="Also write the scores as lighteval or lm-eval does.")
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="RESULTS", help="Set results of lighteval or lm-eval beside the scores."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Evaluate students and teachers of a run, or an endpoint, on benchmarks."""
@@ -204,7 +211,7 @@ def evaluate(
     _end(
         ask(
             run, benchmarks=benchmarks, limit=limit, teachers=teachers, of=of, model=model, api_key_env=key,
-            price=price, budget_usd=budget, max_tokens=max_tokens, out=out, quiet=as_json,
+            price=price, budget_usd=budget, max_tokens=max_tokens, out=out, shape=shape, against=against, quiet=as_json,
         ),
         as_json,
     )  # fmt: skip

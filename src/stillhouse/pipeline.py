@@ -22,6 +22,7 @@ from stillhouse.settings import Recipe
 from stillhouse.stages.compare import compare, compare_datasets
 from stillhouse.stages.curate import curate
 from stillhouse.stages.distill import distill
+from stillhouse.stages.distill_forecast import told as told_check
 from stillhouse.stages.export import export
 from stillhouse.stages.filter import filter as filter_responses
 from stillhouse.stages.report import report
@@ -142,7 +143,8 @@ class Sitting:
             inputs = [*queries, verdicts, *accepted, run.filters]
             return inputs, [teachers, made.tokenizer, options], lambda: self._export(options)
         if name == "compare":
-            inputs = [*queries, verdicts, *accepted, run.filters, run.evaluations]
+            checked = [f for f in (run.responses / "account.json", run.folder / "forecast_check.json") if f.exists()]
+            inputs = [*queries, verdicts, *accepted, run.filters, run.evaluations, *checked]
             return inputs, [teachers, made.decide_by, made.margin.model_dump(), made.tokenizer], self._compare
         if name == "train":
             settings = pipeline_students.train_facts(made, parts)
@@ -152,6 +154,7 @@ class Sitting:
             return inputs, [*settings, options], lambda: self._students(name, options)
         if name == "report":
             beside = [run.recipe, run.folder / "forecast.json", run.students / "losses.jsonl", run.evaluations]
+            beside += [run.verdicts / "audit.json"]
             inputs = [run.report_json, *queries, verdicts, *accepted, run.filters, *beside]
             return inputs, recipes.source_facts(made), self._report
         raise UserMistake(f"there is no stage {name}; the stages are {', '.join(STAGES)}")
@@ -183,7 +186,7 @@ class Sitting:
                 budget_usd=settings.budget_usd, workers=settings.workers, watch=watch, wanted=wanted,
                 tell=self.teller.say, metrics=self.metrics,
             )  # fmt: skip
-        self.outcome.notes += done.notes
+        self.outcome.notes += done.notes + (told_check(done.forecast_check) if done.forecast_check else [])
         self.outcome.waits += [f"{name}: {n} pairs: {why}" for name, w in done.waits.items() for why, n in w.items()]
         if done.outcome != "done":
             self.outcome.waits.insert(0, done.problem or done.outcome)

@@ -84,6 +84,9 @@ def compare(
         if name in report["teachers"]:
             report["teachers"][name]["verdict_rules"] = rules
     report["made"] = made(tokens, population, token_sample if sampled else None, seed)
+    # what distill proved of money, and whether the forecast held: null where there is none
+    report["account"] = read_json(run.responses / "account.json")
+    report["forecast_check"] = read_json(run.folder / "forecast_check.json")
     write_json(run.report_json, report)
     return {"teachers": len(names), "queries": population.size, "parallel": int(report["parallel"])}
 
@@ -279,6 +282,14 @@ def made(tokens: TokenCounter, population: Population, sample: int | None, seed:
         "first_tokens_by": None if population.selected else population.first_tokens_by,
         "seed": seed,
     }
+
+
+def read_json(file: Path) -> Any:
+    """The value of a file that another stage wrote; None without one."""
+    try:
+        return orjson.loads(file.read_bytes())
+    except FileNotFoundError:
+        return None
 
 
 def write_json(file: Path, value: Any) -> None:
