@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
@@ -191,7 +191,8 @@ class Loop:
 
     A bug in a pair drains the others before it is raised: what is in flight is paid for.
 
-    verifiers: by category. keep: called with each new Judged, in order of arrival. outcome: done, interrupted, budget,
+    awaiting_vote: categories whose missing references a vote of the teachers will supply, and for which attempt it
+    waits: that reply stays transient, those before it are final. verifiers: by category. keep: called with each new Judged, in order of arrival. outcome: done, interrupted, budget,
     disk_full or bug.
     """
 
@@ -211,10 +212,12 @@ class Loop:
         purpose: str = "distill",
         sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
         wanted: Sequence[int] | None = None,
+        awaiting_vote: tuple[Collection[str], int] = ((), 0),
     ) -> None:
         self.table, self.seats, self.judges = table, list(seats), judges
         self.verifiers, self.pool, self.journal, self.memory = verifiers, pool, journal, memory
         self.budget, self.keep, self.retries, self.purpose, self.sleep = budget, keep, retries, purpose, sleep
+        self.vote_categories, self.vote_round = frozenset(awaiting_vote[0]), awaiting_vote[1]
         self.wanted = None if wanted is None else np.array(sorted(wanted), np.int64)
         self.outcome, self.problem = "done", ""
         self._draining = asyncio.Event()
@@ -320,7 +323,7 @@ class Loop:
                 return False
         else:  # the reply may have been another name's; the normal form is this teacher's
             response = replace(response, teacher=seat.name, query=query.key, thinking=seat.spec.thinking)
-        judged = await self._judge(seat, query, response)
+        judged = await self.judge(seat, query, response)
         self.keep(judged)
         seat.pairs.note(position, attempt, judged.verdict)
         if judged.verdict.outcome == "unknown" and judged.verdict.transient:
@@ -455,7 +458,7 @@ class Loop:
 
     # -- judging ----------------------------------------------------------------------------------------------
 
-    async def _judge(self, seat: Seat, query: Query, response: Response) -> Judged:
+    async def judge(self, seat: Seat, query: Query, response: Response) -> Judged:
         """The verdict: by form first, then by the category's verifier, then by a judge where that one asks."""
         formal = structure(response)
         if formal is not None:
@@ -483,6 +486,9 @@ class Loop:
                 break
             heard = reply.key
             verdict = await self._work(part, "settle", (query, response, reply), deadline)
+        if verdict.rule == "no_reference" and query.category in self.vote_categories:
+            told = "the teachers' vote is to supply the reference"
+            verdict = Verdict.unknown("no_reference", told, transient=response.attempt >= self.vote_round)
         return Judged(query, response, part, version, verdict, heard)
 
     async def _work(self, part: str, method: str, args: tuple[Any, ...], deadline: float) -> Any:

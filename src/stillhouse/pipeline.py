@@ -98,6 +98,7 @@ class Sitting:
         if name == "curate":
             settings = [recipes.told(p) for p in (*parts.sources, *parts.query_filters, *parts.verifiers.values())]
             settings += [recipes.told(p) for _, p in parts.avoid] + [made.curate.model_dump(mode="json")]
+            settings += [sorted(recipes.supplied(made))]
             return parts.files, settings, self._curate
         if name == "distill":
             journal = [f for folder in run.journals for f in sorted(folder.glob("*.journal"))]
@@ -110,7 +111,7 @@ class Sitting:
             inputs = [*queries, verdicts, *accepted, run.filters]
             return inputs, [teachers, made.tokenizer, options], lambda: self._export(options)
         if name == "compare":
-            inputs = [*queries, verdicts, *accepted, run.filters, run.evaluations]
+            inputs = [*queries, verdicts, *accepted, run.filters, run.evaluations, run.audit_json]
             return inputs, [teachers, made.decide_by, made.margin.model_dump(), made.tokenizer], self._compare
         if name == "report":
             return [run.report_json, *queries, verdicts, *accepted, run.filters, run.recipe], [], self._report
@@ -121,7 +122,7 @@ class Sitting:
         counts = curate(
             self.run, sources=parts.sources, filters=parts.query_filters, avoid=parts.avoid,
             near_duplicates=settings.near_duplicates, embeddings=parts.embeddings, verifiers=parts.verifiers,
-            engine=self.engine,
+            supplied=recipes.supplied(self.recipe), engine=self.engine,
         )  # fmt: skip
         return counts, [self.run.queries]
 
@@ -138,6 +139,7 @@ class Sitting:
                 versions=self.recipe.verify.versions, attempts=settings.attempts,
                 truncated_attempts=settings.truncated_attempts, retries=settings.retries,
                 budget_usd=settings.budget_usd, workers=settings.workers, watch=watch, wanted=wanted,
+                votes=recipes.votes(self.recipe),
             )  # fmt: skip
         self.outcome.waits += [f"{name}: {n} pairs: {why}" for name, w in done.waits.items() for why, n in w.items()]
         if done.outcome != "done":
@@ -146,7 +148,9 @@ class Sitting:
         code = {"interrupted": 130, "budget": 3, "disk_full": 2}.get(done.outcome)
         self.outcome.exit_code = code if code is not None else 4 if waiting else 0
         outputs = [self.run.verdicts / "pairs.parquet", *sorted(self.run.responses.glob("accepted-*.parquet"))]
-        return {**done.counts}, outputs
+        voted = self.run.verdicts / "references.parquet"
+        outputs += [voted] if voted.exists() else []
+        return {**done.counts, **({"references": done.references} if done.references else {})}, outputs
 
     def _filter(self) -> tuple[dict[str, Any], list[Path]]:
         parts = self.parts

@@ -19,7 +19,7 @@ import yaml
 from pydantic import ValidationError
 
 from stillhouse.mistakes import RecipeLoader, caret, construct, doubled_keys, find, told_errors
-from stillhouse.records import Part, Price, TeacherSpec, Terms, UserMistake
+from stillhouse.records import Part, Price, TeacherSpec, Terms, UserMistake, Votes
 from stillhouse.settings import (
     AvoidSettings,
     EndpointSettings,
@@ -143,6 +143,10 @@ def _across(recipe: Recipe, node: yaml.Node, text: str, name: str, folder: Path)
                 problems.append(at("judges", kind) + "base_url is missing")
             if recipe.distill.budget_usd is not None and judge.price is None:
                 problems.append(at("judges", kind) + "a budget needs prices, and this judge has none")
+    wanted = recipe.verify.references
+    if "vote" in (wanted.missing, wanted.suspect) and len(recipe.teachers) < wanted.teachers:
+        told = f"a vote needs {wanted.teachers} teachers, and the recipe has {len(recipe.teachers)}"
+        problems.append(at("verify", "references") + told)
     for i, avoided in enumerate(recipe.curate.avoid):
         if isinstance(avoided, str):
             if avoided not in BENCHMARKS and avoided != "demo":
@@ -193,6 +197,7 @@ class Parts:
     embeddings: Part | None
     teachers: list[TeacherSpec]
     judges: dict[str, TeacherSpec]
+    auditor: TeacherSpec | None
     verifiers: dict[str, Part]
     response_filters: list[Part]
     corpus_filters: list[Part]
@@ -203,6 +208,7 @@ class Parts:
 def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
     """All parts of a recipe. folder: where relative paths are sought first."""
     judges = _judges(recipe)
+    auditor = judges.pop("audit", None)
     read = [f for entry in recipe.queries if entry.path for f in _files(entry.path, folder)]
     read += [f for entry in recipe.curate.avoid if not isinstance(entry, str) for f in _files(entry.path, folder)]
     return Parts(
@@ -213,6 +219,7 @@ def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
         embeddings=_embeddings(recipe),
         teachers=[_teacher(entry, recipe, folder) for entry in recipe.teachers],
         judges=judges,
+        auditor=auditor,
         verifiers=_verifiers(recipe, set(judges)),
         response_filters=_response_filters(recipe),
         corpus_filters=[Part("stillhouse.filters.ngrams:RepeatedNgrams", {"mode": recipe.filter.ngram_mode})]
@@ -309,6 +316,27 @@ def usual_verifiers(judges: Collection[str] = ()) -> dict[str, Part]:
     if "reward" in judges:
         usual |= {c: Part("stillhouse.verifiers.judged:Reward") for c in ("multiturn", "other")}
     return usual
+
+
+VOTED = ("math", "science")  # categories whose answers can be compared with each other
+
+
+def supplied(recipe: Recipe) -> frozenset[str]:
+    """Categories whose missing references the teachers' vote supplies."""
+    return frozenset(VOTED if recipe.verify.references.missing == "vote" else ())
+
+
+def votes(recipe: Recipe) -> Votes | None:
+    """What the teachers' vote may do in this run, and over which categories; None where it only may be listed."""
+    wanted = recipe.verify.references
+    if "vote" not in (wanted.missing, wanted.suspect):
+        return None
+    return Votes(wanted.missing == "vote", wanted.suspect == "vote", wanted.teachers, wanted.rounds, VOTED)
+
+
+def second_opinion() -> Part:
+    """What asks a judge for a second opinion on an answer."""
+    return Part("stillhouse.verifiers.opinion:Opinion")
 
 
 def refuse_unverifiable(recipe: Recipe) -> None:

@@ -11,7 +11,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,7 @@ def sit(
     watch: Callable[[list[Progress]], None] | None = None,
     until_pass: bool = True,
     purpose: str = "distill",
+    awaiting_vote: tuple[Collection[str], int] = ((), 0),
 ) -> Sat:
     """Run the loop over a table until every pair rests (see distill). Nothing is opened where nothing is open."""
     needed = _needed(table, verifiers)
@@ -104,12 +105,13 @@ def sit(
     sat = Sat()
     if any((pairs.states() == WAITING).any() for pairs in all_pairs.values()):
         names = {spec.name for spec in (*teachers, *judges.values())}
+        names |= {name for name in index.teachers if name.startswith("judge-")}  # the audit's judge is paid too
         session = _Session(
             run=run, table=table, index=index, parts=parts, at=at, built=built,
             teachers=teachers, judges=judges, pairs=all_pairs, watch=watch, workers=workers,
             budget_limits={"": budget_usd, **{s.name: s.budget_usd for s in (*teachers, *judges.values())}},
             spent=spending(index, names, table.keys), retries=retries, wanted=wanted, until_pass=until_pass,
-            purpose=purpose,
+            purpose=purpose, awaiting_vote=awaiting_vote,
         )  # fmt: skip
         sat = asyncio.run(session.work())
         index = load_index(run.journals)
@@ -196,12 +198,13 @@ class _Session:
     wanted: Sequence[int] | None
     until_pass: bool
     purpose: str
+    awaiting_vote: tuple[Collection[str], int]
     seats: list[Seat] = field(default_factory=list)
 
     async def work(self) -> Sat:
         busy = [s for s in self.teachers if (self.pairs[s.name].states() == WAITING).any()]
         judge_parts = {spec.name: spec.part.build() for spec in self.judges.values()}
-        await _probe(busy, self.built, self.judges.values(), judge_parts)
+        await probe(busy, self.built, self.judges.values(), judge_parts)
         self.seats = [seat_for(s, self.built[s.name], self.pairs[s.name]) for s in busy]
         judges = {k: seat_for(s, judge_parts[s.name], Pairs(0, 1)) for k, s in self.judges.items()}
         budget = Budget(self.budget_limits, self.spent)
@@ -213,10 +216,11 @@ class _Session:
                 pool=pool, journal=journal, memory=Replies(self.index), budget=budget,
                 keep=lambda judged: keep(log, judged),
                 retries=self.retries, wanted=self.wanted, purpose=self.purpose,
+                awaiting_vote=self.awaiting_vote,
             )  # fmt: skip
             ticker = asyncio.create_task(self.tick(budget))
             try:
-                with _first_interrupt_drains(loop):
+                with first_interrupt_drains(loop):
                     outcome = await loop.run()
             finally:
                 ticker.cancel()
@@ -263,7 +267,7 @@ def _status_row(row: Progress) -> dict[str, Any]:
     }  # fmt: skip
 
 
-async def _probe(
+async def probe(
     busy: Sequence[TeacherSpec],
     built: Mapping[str, Teacher],
     judges: Iterator[TeacherSpec] | Any,
@@ -298,7 +302,7 @@ def keep(log: VerdictLog, judged: Judged) -> None:
 
 
 @contextlib.contextmanager
-def _first_interrupt_drains(loop: Loop) -> Iterator[None]:
+def first_interrupt_drains(loop: Loop) -> Iterator[None]:
     """The first Ctrl-C drains: what is in flight is awaited and kept. The second stops."""
     running = asyncio.get_running_loop()
     me = asyncio.current_task()

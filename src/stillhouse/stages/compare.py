@@ -75,6 +75,8 @@ def compare(
     for name, rules in compare_views.verdict_rules(run).items():
         if name in report["teachers"]:
             report["teachers"][name]["verdict_rules"] = rules
+    if run.audit_json.exists():
+        report["audit"] = orjson.loads(run.audit_json.read_bytes())["teachers"]
     report["made"] = made(tokens, population, token_sample if sampled else None, seed)
     write_json(run.report_json, report)
     return {"teachers": len(names), "queries": population.size, "parallel": int(report["parallel"])}

@@ -10,24 +10,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from stillhouse.loop import state_counts
-from stillhouse.records import Part, TeacherSpec
-from stillhouse.session import Progress, sit
+from stillhouse.records import Part, TeacherSpec, Votes
+from stillhouse.session import Progress, Sat, sit
 from stillhouse.stages.distill_outputs import write_outputs
+from stillhouse.stages.distill_references import References
 from stillhouse.store.compaction import compact
-from stillhouse.store.queries import QueryTable
 from stillhouse.store.run import Run
-from stillhouse.store.tables import table_files
 
 
 @dataclass(slots=True)
 class Distilled:
-    """What distill ends with. outcome: done, interrupted, budget or disk_full. waits: reason -> how many pairs."""
+    """What distill ends with. outcome: done, interrupted, budget or disk_full. waits: reason -> how many pairs.
+    references: how many the vote supplied, by why, and how many queries it left without one."""
 
     outcome: str
     problem: str
     counts: dict[str, dict[str, int]]
     waits: dict[str, dict[str, int]] = field(default_factory=dict)
     replies: int = 0
+    references: dict[str, int] = field(default_factory=dict)
 
 
 def distill(
@@ -44,20 +45,29 @@ def distill(
     workers: int | None = None,
     wanted: Sequence[int] | None = None,
     watch: Callable[[list[Progress]], None] | None = None,
+    votes: Votes | None = None,
 ) -> Distilled:
     """Run the loop over the run's kept queries until every pair rests. To call it again is to go on.
 
     verifiers: category -> part. versions: verifier -> version frozen in the recipe. wanted: positions of the queries
-    to ask (a pilot).
+    to ask (a pilot). votes: what the teachers' vote may do to references.
     """
-    table = QueryTable(table_files(run.queries, "kept"))
-    sat = sit(
-        run, table, teachers=teachers, judges=judges, verifiers=verifiers, versions=versions, attempts=attempts,
-        truncated_attempts=truncated_attempts, retries=retries, budget_usd=budget_usd, workers=workers, wanted=wanted,
-        watch=watch,
-    )  # fmt: skip
+    found = References(run, votes, verifiers, workers)
+    table = found.table()
+
+    def once(vote_round: int) -> Sat:
+        return sit(
+            run, table, teachers=teachers, judges=judges, verifiers=verifiers, versions=versions, attempts=attempts,
+            truncated_attempts=truncated_attempts, retries=retries, budget_usd=budget_usd, workers=workers,
+            wanted=wanted, watch=watch, awaiting_vote=(found.awaiting, vote_round),
+        )  # fmt: skip
+
+    sat = once(1)
+    for vote_round in found.rounds(lambda: (table, sat)):
+        table = found.table()
+        sat = once(vote_round)
     write_outputs(run, table, sat.index, sat.known, teachers, sat.identities, sat.pairs)
     counts = {name: state_counts(pairs) for name, pairs in sat.pairs.items()}
     if sat.outcome == "done" and run.store is None and not any(states["waiting"] for states in counts.values()):
         compact(run.journal)  # every reply as parquet too, read back and compared; the segments stay
-    return Distilled(sat.outcome, sat.problem, counts, sat.waits, sat.replies)
+    return Distilled(sat.outcome, sat.problem, counts, sat.waits, sat.replies, found.counts)

@@ -8,18 +8,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stillhouse.records import UserMistake
 from stillhouse.store.index import load_index
 from stillhouse.store.ledger import Account
 from stillhouse.store.ledger import audit as audit_index
 from stillhouse.store.run import Run
 
 
-def audit(folder: Path, *, verifiers: bool = False) -> tuple[dict[str, Any], list[str]]:
+def audit(folder: Path) -> tuple[dict[str, Any], list[str]]:
     """The ledger as JSON and as lines. Raises UserMistake where no run stands."""
     run = Run(folder, read_only=True)
-    if verifiers:
-        raise UserMistake("audit --verifiers is not there yet in this version: audit RUN proves the payments")
     index = load_index(run.journals)
     ledger = audit_index(index)
     value = {"run": str(folder), **ledger.as_json(), "damage": [f"{d.segment}: {d.reason}" for d in index.damage]}
