@@ -18,7 +18,7 @@ import numpy as np
 
 from stillhouse.records import Ask, Fault, Query, Request, Response, Teacher, TeacherSpec, UserMistake, Verdict
 from stillhouse.store.journal import JournalFull
-from stillhouse.store.pairs import NOT_RECORDED_RULE, STATES, TRUNCATED_RULE, WAITING, Pairs
+from stillhouse.store.pairs import NO_REFERENCE_RULE, NOT_RECORDED_RULE, STATES, TRUNCATED_RULE, WAITING, Pairs
 from stillhouse.store.queries import QueryTable
 from stillhouse.transport.limits import EndpointsDead, Limits, Slot
 from stillhouse.workers import WorkerDied, WorkerError, WorkerTimeout, rule_of
@@ -192,8 +192,8 @@ class Loop:
     A bug in a pair drains the others before it is raised: what is in flight is paid for.
 
     awaiting_vote: categories whose missing references a vote of the teachers will supply, and for which attempt it
-    waits: that reply stays transient, those before it are final. verifiers: by category. keep: called with each new Judged, in order of arrival. outcome: done, interrupted, budget,
-    disk_full or bug.
+    waits: that reply stays transient, those before it are final. verifiers: by category. keep: called with each new
+    Judged, in order of arrival. outcome: done, interrupted, budget, disk_full or bug.
     """
 
     def __init__(
@@ -486,9 +486,9 @@ class Loop:
                 break
             heard = reply.key
             verdict = await self._work(part, "settle", (query, response, reply), deadline)
-        if verdict.rule == "no_reference" and query.category in self.vote_categories:
-            told = "the teachers' vote is to supply the reference"
-            verdict = Verdict.unknown("no_reference", told, transient=response.attempt >= self.vote_round)
+        if verdict.rule == NO_REFERENCE_RULE and query.category in self.vote_categories:
+            told = "the teachers do not agree on the reference, which their vote is to supply"
+            verdict = Verdict.unknown("awaits_vote", told, transient=response.attempt >= self.vote_round)
         return Judged(query, response, part, version, verdict, heard)
 
     async def _work(self, part: str, method: str, args: tuple[Any, ...], deadline: float) -> Any:

@@ -63,7 +63,7 @@ def distill(
         )  # fmt: skip
 
     sat = once(1)
-    for vote_round in found.rounds(lambda: (table, sat)):
+    while (vote_round := found.next_round(table, sat)) is not None:
         table = found.table()
         sat = once(vote_round)
     write_outputs(run, table, sat.index, sat.known, teachers, sat.identities, sat.pairs)

@@ -1,13 +1,13 @@
 """References by the teachers' vote, where the recipe asks for it: distill sits, the teachers vote, distill sits again.
 
-In: what a sitting ended with. Out: `3-verdicts/references.parquet`, and the rounds that are to follow. What stood in the
-query stays there and beside the vote; replies that were paid for are judged by the new reference, not asked again.
+In: what a sitting ended with. Out: `3-verdicts/references.parquet`, and whether to sit again. What stood in the query
+stays there and beside the vote; replies that were paid for are judged by the new reference, not asked again.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -33,7 +33,8 @@ class References:
         self._voted = load_references(run, only=reasons)
         if len(self._voted) != len(load_references(run)):
             save_references(run, self._voted)  # the recipe no longer asks for the others
-        self._open = 0
+        self._open, self._round = 0, 1
+        self._missing_done = self._suspects_done = False
 
     def _reasons(self) -> list[tuple[str, bool]]:
         votes = self.votes
@@ -52,32 +53,29 @@ class References:
         files = table_files(self.run.queries, "kept")
         return QueryTable(files, {key: one.ground_truth for key, one in self._voted.items()})
 
-    def rounds(self, state: Callable[[], tuple[QueryTable, Sat]]) -> Iterator[int]:
-        """After each sitting: vote, and yield the number of replies that a missing reference waits for in the next
-        sitting, as long as there is reason for one. state: the table and the outcome of the last sitting."""
-        if self.votes is None:
-            return
-        number = 1
-        while state()[1].outcome == "done" and self.awaiting:
-            polling = self._polling(*state())
-            fresh = self._take(polling.missing(), MISSING)
-            self._open = sum(not (query.ground_truth or "").strip() for query, _ in self._votable(polling)) - fresh
-            if not self._open and not fresh:
-                break
-            if not fresh:
-                number += 1
-                if number > self.votes.rounds:
-                    break
-            yield number
-        number = min(number, self.votes.rounds)
-        if self.votes.suspect and state()[1].outcome == "done":
-            settled = [b for b in self._polling(*state()).suspects() if b.query.key not in self._voted]
-            if self._take(settled, SUSPECT):
-                yield number
+    def next_round(self, table: QueryTable, sat: Sat) -> int | None:
+        """After a sitting: vote. The number of replies that a missing reference waits for in the next sitting, None
+        where there is no reason for one."""
+        if self.votes is None or sat.outcome != "done":
+            return None
+        if self.awaiting and not self._missing_done:
+            fresh = self._take(self._polling(table, sat).missing(), MISSING)
+            self._open = sum(not (query.ground_truth or "").strip() for query, _ in self._votable(table)) - fresh
+            if fresh:
+                return self._round
+            if self._open and self._round < self.votes.rounds:
+                self._round += 1
+                return self._round
+            self._missing_done = True
+        if self.votes.suspect and not self._suspects_done:
+            self._suspects_done = True
+            suspects = [b for b in self._polling(table, sat).suspects() if b.query.key not in self._voted]
+            return self._round if self._take(suspects, SUSPECT) else None
+        return None
 
-    def _votable(self, polling: Polling) -> Iterator[tuple[Query, int]]:
-        wanted = np.array([category in self._parts for category in polling.table.categories], bool)
-        return polling.table.read_at(np.flatnonzero(wanted))
+    def _votable(self, table: QueryTable) -> Iterator[tuple[Query, int]]:
+        wanted = np.array([category in self._parts for category in table.categories], bool)
+        return table.read_at(np.flatnonzero(wanted))
 
     def _polling(self, table: QueryTable, sat: Sat) -> Polling:
         if sat.known is None or self.votes is None:

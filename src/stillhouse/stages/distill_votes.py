@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from stillhouse.loop import structure
 from stillhouse.records import Part, Query, Response
-from stillhouse.stats.votes import choice_of, vote
+from stillhouse.stats.votes import choices_of, vote
 from stillhouse.store.index import Index
 from stillhouse.store.known import Known
 from stillhouse.store.queries import QueryTable
@@ -182,9 +182,10 @@ class Polling:
             return None
         shown: dict[int, str] = dict(zip(reversed(numbers), reversed(texts), strict=True))
         shown[reference] = query.ground_truth or ""
-        choices = {teacher: choice_of(groups) for teacher, groups in given.items()}
-        answers = {t: None if (c := choices.get(t)) is None else shown[c] for t in self.identities}
+        choices = {teacher: choices_of(groups) for teacher, groups in given.items()}
+        told = {t: won.group if won.group in mine else min(mine) for t, mine in choices.items() if mine}
+        answers = {t: shown[told[t]] if t in told else None for t in self.identities}
         firm = {t: {g for g, (_, f) in zip(given[t], stated.get(t, ()), strict=False) if f} for t in stated}
-        sure = all(won.group in firm.get(t, ()) for t, choice in choices.items() if choice == won.group)
-        mine = sum(choice == reference for choice in choices.values())
+        sure = all(won.group in firm.get(t, ()) for t, choice in told.items() if choice == won.group)
+        mine = sum(reference in chosen for chosen in choices.values())
         return Ballot(query, shown[won.group], won.votes, won.voters, mine, sure, answers)

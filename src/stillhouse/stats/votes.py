@@ -1,4 +1,4 @@
-"""What several teachers agree on: each teacher has one vote, for the answer that it gives most often.
+"""What several teachers agree on: each teacher votes for the answer that it gives most often.
 
 In: groups of equal answers, a list a teacher. Out: the answer with the most votes, or None. Pure counting.
 """
@@ -33,22 +33,22 @@ def groups(answers: Sequence[str], same: Callable[[str, str], bool]) -> list[int
     return [numbers[answer] for answer in answers]
 
 
-def choice_of(given: Sequence[int]) -> int | None:
-    """A teacher's vote: its most frequent group; None where it has no answer, or two are as frequent."""
-    counts = Counter(given).most_common(2)
-    if not counts or (len(counts) == 2 and counts[0][1] == counts[1][1]):
-        return None
-    return counts[0][0]
+def choices_of(given: Sequence[int]) -> frozenset[int]:
+    """What a teacher votes for: its most frequent group, both where two are as frequent, none where more are."""
+    counts = Counter(given)
+    most = max(counts.values(), default=0)
+    chosen = frozenset(group for group, count in counts.items() if count == most)
+    return chosen if len(chosen) <= 2 else frozenset()
 
 
 def vote(given: Mapping[str, Sequence[int]], least: int = 2) -> Vote | None:
-    """The group that more than half of the voting teachers, and at least `least` of them, chose."""
-    choices = [choice for answers in given.values() if (choice := choice_of(answers)) is not None]
-    counts = Counter(choices).most_common(2)
+    """The one group that more than half of the voting teachers, and at least `least` of them, chose."""
+    choices = [chosen for answers in given.values() if (chosen := choices_of(answers))]
+    counts = Counter(group for chosen in choices for group in chosen).most_common(2)
     if not counts:
         return None
     group, votes = counts[0]
     others = counts[1][1] if len(counts) == 2 else 0
-    if votes < least or 2 * votes <= len(choices):
+    if votes < least or 2 * votes <= len(choices) or votes == others:
         return None
     return Vote(group, votes, others, len(choices))

@@ -1,4 +1,4 @@
-"""References that the teachers' vote supplied: in place of missing ones, or of those that they agree against.
+"""What supplies references that queries do not bring, or bring wrongly: the teachers' vote, and the judge.
 
 In: `3-verdicts/references.parquet`, written by distill where the recipe asks for it. Out: the reference that holds for
 a query. `1-queries` is never changed: what stood there is kept beside as `original`.
@@ -6,15 +6,19 @@ a query. `1-queries` is never changed: what stood there is kept beside as `origi
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from stillhouse.records import canonical_json
 from stillhouse.store.queries import QueryTable
 from stillhouse.store.run import Run
-from stillhouse.store.tables import read_rows, table_files, write_rows
+from stillhouse.store.tables import read_batches, read_rows, table_files, write_rows
+from stillhouse.store.verdicts import PARQUET
 
 MISSING, SUSPECT = "missing", "suspect"
 SCHEMA = pa.schema(
@@ -54,6 +58,16 @@ def save_references(run: Run, voted: Mapping[str, VotedReference]) -> None:
         file.unlink(missing_ok=True)
         return
     write_rows(file, (asdict(voted[key]) for key in sorted(voted)), SCHEMA)
+
+
+def synthesised_constraints(run: Run) -> dict[str, str]:
+    """Constraints that a judge read off queries that stated them in words only: query key -> JSON text."""
+    found: dict[str, str] = {}
+    for batch in read_batches(sorted((run.verdicts / "log").glob(f"*{PARQUET}")), ["query", "detail"]):
+        mine = batch.filter(pc.fill_null(pc.match_substring(batch["detail"], '"synthesised"'), False))
+        for row in mine.to_pylist():
+            found[row["query"]] = canonical_json(json.loads(row["detail"])["synthesised"])
+    return found
 
 
 def open_queries(run: Run) -> QueryTable:

@@ -45,8 +45,8 @@ def audit_verifiers(
 ) -> Outcome:
     """Sample verdicts, gather opinions, and tell what they say.
 
-    sample, seed: as in the audit before, else 200 and 1. judge: which judge of the recipe is asked (`audit`, `math`, ...); without one the opinions are a person's. Exit code
-    4 while opinions are missing, 3 where the budget stopped the judge.
+    sample, seed: as in the audit before, else 200 and 1. judge: which judge of the recipe is asked (`audit`, `math`,
+    ...); without one the opinions are a person's. Exit code 4 while opinions are missing, 3 where the budget ends.
     """
     former = _former(folder)
     size = sample if sample is not None else former.get("wanted", SAMPLE)
@@ -70,8 +70,9 @@ def audit_verifiers(
         waiting = bench.write_sheet(taken, texts, filled, asked_of is not None)
         suspects = bench.suspects()
         value = {
-            "made": time.time(), "seed": seeded, "wanted": size, "sample": len(taken.rows), "opinions": len(opinions), "by": by,
-            "waiting": waiting, **results(taken, opinions, seeded), "suspects": len(suspects),
+            "made": time.time(), "seed": seeded, "wanted": size, "sample": len(taken.rows),
+            "opinions": len(opinions), "by": by, "waiting": waiting,
+            **results(taken, opinions, seeded), "suspects": len(suspects),
             "suspect_references": [ballot.as_dict() for ballot in suspects[:NAMED]],
         }  # fmt: skip
         bench.save(value, suspects)
