@@ -93,7 +93,10 @@ def datasets(folder: Path, teacher: str) -> dict[str, dict[str, Any]]:
     return {row["id"]: row for row in rows}
 
 
-def test_constraints_of_a_judge_reach_every_teacher_alike_and_the_dataset(tmp_path: Path) -> None:
+def test_constraints_of_a_judge_reach_every_teacher_alike_and_the_dataset(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stillhouse.loop.RULINGS_KEPT", 0)  # none in memory: the same question is found on disk
     rows = [{"id": f"i{n}", "category": "if", "query": f"Write {n} lines about rain, and use no commas."}
             for n in range(4)]  # fmt: skip
     rows.append({"id": "none", "category": "if", "query": "Tell me something nice about the rain today."})
@@ -213,7 +216,8 @@ def ruling(messages: list[dict[str, str]]) -> str:
         return json.dumps({"equivalent": "twice" in data["candidate"]})
     answer = data["answer"]
     right = "twice" in answer or f"{{{data['reference']}}}" in answer
-    return json.dumps({"right": right if "{0}" not in answer else not right})
+    odd = any(f"{{{n}}}" in answer for n in (8, 10, 12, 14))
+    return json.dumps({"right": right != odd})
 
 
 @pytest.mark.slow
@@ -221,6 +225,10 @@ def test_an_audit_by_a_judge_is_journaled_paid_and_found_again(tmp_path: Path) -
     with serving(erring, ruling) as server:
         run(tmp_path, server.url, MATH, judges=("math", "audit"))
         asked = server.counts.answered
+        run(tmp_path, server.url, MATH, judges=("math", "audit"), budget="0.001", until="curate")
+        broke = audit_verifiers(tmp_path / "run", sample=40, judge="audit", quiet=True)
+        assert broke.exit_code == 3 and "budget" in broke.waits[0] and broke.stages["audit"]["waiting"] == 40
+        run(tmp_path, server.url, MATH, judges=("math", "audit"), until="curate")
         outcome = audit_verifiers(tmp_path / "run", sample=40, judge="audit", quiet=True)
         opinions = server.counts.answered - asked
         assert outcome.exit_code == 0
@@ -235,8 +243,8 @@ def test_an_audit_by_a_judge_is_journaled_paid_and_found_again(tmp_path: Path) -
         assert server.counts.answered - asked - opinions <= 5, "a larger sample holds the smaller"
 
         by = {row["teacher"]: row for row in told["teachers"]}
-        assert by["a"]["yes_n"] and by["a"]["false_yes"] > 0, "the answer 0 is called wrong by this judge"
-        assert by["c"]["false_yes"] is None and by["c"]["false_no"] == 0
+        assert by["a"]["yes_n"] and by["a"]["false_yes"] > 0, "this judge calls some of its answers wrong"
+        assert by["c"]["false_yes"] is None and by["c"]["verified_yield"] == 0
         assert by["a"]["verified_yield"] == 1 and by["a"]["corrected_yield"] < 1
         for row in told["teachers"]:
             if row["corrected_yield"] is not None:
@@ -251,10 +259,6 @@ def test_an_audit_by_a_judge_is_journaled_paid_and_found_again(tmp_path: Path) -
         report = run(tmp_path, server.url, MATH, judges=("math", "audit"), until="report")
         assert report.exit_code == 0
         assert "Audit of the verifiers" in (tmp_path / "run/report.html").read_text(encoding="utf-8")
-
-        run(tmp_path, server.url, MATH, judges=("math", "audit"), budget="0.02")
-        broke = audit_verifiers(tmp_path / "run", seed=3, sample=70, judge="audit", quiet=True)
-        assert broke.exit_code == 3 and "budget" in broke.waits[0]
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,13 +21,18 @@ from stillhouse.records import Ask, Fault, Query, Request, Response, Teacher, Te
 from stillhouse.store.journal import JournalFull
 from stillhouse.store.pairs import NO_REFERENCE_RULE, NOT_RECORDED_RULE, STATES, TRUNCATED_RULE, WAITING, Pairs
 from stillhouse.store.queries import QueryTable
+from stillhouse.store.spilled import Spilled
 from stillhouse.transport.limits import EndpointsDead, Limits, Slot
 from stillhouse.workers import WorkerDied, WorkerError, WorkerTimeout, rule_of
 
 T = TypeVar("T")
 FIRST_BACKOFF, LONGEST_BACKOFF = 0.5, 60.0
 JUDGE_ASKS = 2  # a judge that cannot be parsed is asked once more
+RULINGS_KEPT = 100_000  # judges' replies that are kept in memory; more go to disk, for the question may come again
 JUDGE_TOKENS = 1024  # the limit of a judge whose recipe names none; what it asks for may be less
+
+
+_TOO_LONG = re.compile(r"(?i)context|too long|(?:maximum|max|limit).{0,40}tokens?|tokens?.{0,40}(?:maximum|limit)")
 
 
 class Stopped(Exception):  # noqa: N818  a signal between coroutines, not an error
@@ -222,6 +228,7 @@ class Loop:
         self.outcome, self.problem = "done", ""
         self._draining = asyncio.Event()
         self._rulings: dict[str, asyncio.Task[Response]] = {}
+        self._spilled = Spilled()
         self._bug: Exception | None = None
         self._idle: set[asyncio.Task[Any]] = set()  # tasks that wait for leave to send: a drain wakes them
         self._woken: set[asyncio.Task[Any]] = set()
@@ -237,6 +244,7 @@ class Loop:
         finally:
             for ruling in self._rulings.values():
                 ruling.cancel()
+            self._spilled.close()
         if self._bug is not None:
             raise self._bug
         return self.outcome
@@ -482,6 +490,9 @@ class Loop:
             try:
                 reply = await self._ruling(judge, seat, query, verdict)
             except (GaveUp, EndpointsDead) as reason:
+                if "bad_request" in str(reason) and _TOO_LONG.search(str(reason)):
+                    verdict = Verdict.unknown("judge", f"too long for judge {judge.name}: {reason}")
+                    break
                 verdict = Verdict.unknown("judge", f"judge {judge.name} is down: {reason}", transient=True)
                 break
             heard = reply.key
@@ -502,12 +513,16 @@ class Loop:
         """A judge's reply: from the journal, from another pair that asks the same right now, or asked and paid."""
         request = plea(judge.teacher, query, ask)
         known = self.memory.response(request.key, request.max_tokens)
+        task = self._rulings.get(request.key)
+        if known is None and task is None:
+            known = self._spilled.get(request.key)
         if known is not None:
             return known
-        task = self._rulings.get(request.key)
         if task is None:
-            if len(self._rulings) > 100_000:
-                self._rulings = {k: t for k, t in self._rulings.items() if not t.done()}
+            if len(self._rulings) > RULINGS_KEPT:
+                done = {k: t for k, t in self._rulings.items() if t.done()}
+                self._spilled.put((k, t.result()) for k, t in done.items() if not t.cancelled() and not t.exception())
+                self._rulings = {k: t for k, t in self._rulings.items() if k not in done}
             task = asyncio.ensure_future(self._ask(judge, request, f"judge:{seat.name}"))
             self._rulings[request.key] = task
         return await asyncio.shield(task)

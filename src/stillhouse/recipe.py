@@ -395,6 +395,19 @@ EMBEDDED_FIELDS = frozenset({
 EMBEDDED_JUDGE: dict[str, Any] = {"system_prompt": None, "suffixes": {}, "temperature": 0.0}
 
 
+# A model of 135M parameters does not keep to a form by itself: the embedded judge is held to it while it writes.
+JUDGED_FORMS: dict[str, dict[str, Any]] = {
+    "math": {"equivalent": {"type": "boolean"}},
+    "science": {"score": {"type": "integer", "minimum": 0, "maximum": 5}},
+    "audit": {"right": {"type": "boolean"}},
+}
+
+
+def _held_to(form: dict[str, Any]) -> dict[str, Any]:
+    schema = {"type": "object", "properties": form, "required": list(form), "additionalProperties": False}
+    return {"type": "json_schema", "json_schema": {"name": "verdict", "schema": schema}}
+
+
 def _embedded(settings: dict[str, Any]) -> dict[str, Any]:
     """Of a teacher's settings those that the embedded one has: it is one model, and needs no address."""
     return {name: value for name, value in settings.items() if name in EMBEDDED_FIELDS}
@@ -407,7 +420,9 @@ def _endpoint_spec(name: str, entry: JudgeSettings) -> TeacherSpec:
     if entry.part is not None:
         part = Part(entry.part, settings)
     elif entry.profile == "embedded":
-        part = Part("stillhouse.teachers.embedded:Embedded", _embedded(settings) | EMBEDDED_JUDGE)
+        form = JUDGED_FORMS.get(name.removeprefix("judge-"))
+        held = {"extra_body": {"response_format": _held_to(form)}} if form is not None else {}
+        part = Part("stillhouse.teachers.embedded:Embedded", _embedded(settings) | EMBEDDED_JUDGE | held)
     else:
         part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": "judge"})
     return _spec(name, entry, part, find_profile("judge"), entry.max_tokens or 1024)

@@ -93,7 +93,7 @@ class Asking:
 
 
 def opinion_of(judge: TeacherSpec) -> str:
-    return f"{judge.name}:{judge.model}"
+    return f"{judge.name}:{judge.model or 'embedded'}"
 
 
 def _nothing(judged: Judged) -> None:
