@@ -80,7 +80,7 @@ class Asking:
                 return int(judged.verdict.transient)
 
             try:
-                with first_interrupt_drains(loop):
+                with first_interrupt_drains(loop, lambda: None):
                     waits = sum(await asyncio.gather(*(one(*item) for item in items)))
             finally:
                 await built.close()
