@@ -154,8 +154,7 @@ class Sitting:
             inputs, settings = pipeline_students.evaluate_facts(made, parts, run, self.folder)
             return inputs, [*settings, options], lambda: self._students(name, options)
         if name == "report":
-            beside = [run.recipe, run.folder / "forecast.json", run.students / "losses.jsonl", run.evaluations]
-            beside += [run.verdicts / "audit.json"]
+            beside = [run.recipe, run.students / "losses.jsonl", run.verdicts / "audit.json", run.evaluations]
             inputs = [run.report_json, *queries, verdicts, *accepted, run.filters, *beside]
             return inputs, recipes.source_facts(made), self._report
         raise UserMistake(f"there is no stage {name}; the stages are {', '.join(STAGES)}")
@@ -323,6 +322,9 @@ def run_made(
 
 def run_stage(folder: Path, stage: str, *, quiet: bool = False, **options: Any) -> Outcome:
     """One stage of a run that has begun: `stillhouse STAGE RUN`."""
+    if stage == "report" and (folder / "report.json").is_file() and not (folder / "recipe.yaml").is_file():
+        report(folder)  # of datasets that were compared: no run stands here, and the page is made again all the same
+        return Outcome(str(folder), report=str(folder / "report.html"), told=[f"report: {folder / 'report.html'}"])
     if not (folder / "recipe.yaml").is_file():
         raise UserMistake(f"{folder}: no run stands here; `stillhouse run RECIPE --out {folder}` begins one")
     made = recipes.load_recipe(folder / "recipe.yaml")
