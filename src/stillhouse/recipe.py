@@ -6,6 +6,7 @@ validated by pydantic models that forbid unknown keys, and each error is put bac
 
 from __future__ import annotations
 
+import copy
 import difflib
 import glob
 import json
@@ -19,16 +20,18 @@ import yaml
 from pydantic import ValidationError
 
 from stillhouse.mistakes import RecipeLoader, caret, construct, doubled_keys, find, told_errors
+from stillhouse.recipe_checks import read_named, student_mistakes
 from stillhouse.records import Part, Price, TeacherSpec, Terms, UserMistake
 from stillhouse.settings import (
-    AvoidSettings,
+    BenchmarkSettings,
     EndpointSettings,
     JudgeSettings,
     QueriesSettings,
     Recipe,
     TeacherSettings,
 )
-from stillhouse.teachers.profiles import Profile, find_profile
+from stillhouse.teachers.embedded import FAMILY as EMBEDDED_FAMILY
+from stillhouse.teachers.profiles import Profile, family_of, find_profile
 
 STAGES = ("curate", "distill", "filter", "export", "train", "evaluate", "compare", "report")
 PROFILES = ("am-thinking-v1", "qwen3-235b-a22b", "deepseek-r1", "generic", "embedded", "recorded", "champ")
@@ -71,38 +74,72 @@ def parse_recipe(text: str, name: str = "recipe.yaml", folder: Path = Path()) ->
     except ValidationError as error:
         problems += told_errors(error, node, text, name)
         recipe = _sound_rest(value, error)
-    sound = not problems
     if recipe is not None:
         problems += _across(recipe, node, text, name, folder)
-    if not sound or problems or recipe is None:
-        raise UserMistake(*problems)
+    if problems or recipe is None:
+        raise UserMistake(*sorted(problems, key=lambda told: _place(told, name)))
     return recipe
 
 
+def _place(told: str, name: str) -> tuple[int, int]:
+    """Line and column of a told mistake, so that they are read from top to bottom."""
+    line, column = told.removeprefix(f"{name}:").split("\n", 1)[0].split(":")[:2]
+    return int(line), int(column)
+
+
+SOUND: dict[str, Any] = {"base_url": "http://unsound", "model": "unsound", "price": {"input": 1.0, "output": 1.0}}
+
+
 def _sound_rest(value: Any, error: ValidationError) -> Recipe | None:
-    """The recipe with stand-ins for what is unsound, so that mistakes across settings are told in the same go."""
+    """The recipe without what is unsound, so that mistakes across settings are told in the same go.
+
+    A value that is wrong is left out, or replaced where its absence would be told as one more mistake; an entry of a
+    list that cannot stand without it gets a stand-in.
+    """
     if not isinstance(value, dict):
         return None
-    queries, teachers = value.get("queries"), value.get("teachers")
-    rest: dict[str, Any] = {"name": "unnamed"} | value
-    rest["queries"] = list(queries) if isinstance(queries, list) and queries else [{"demo": True}]
-    rest["teachers"] = list(teachers) if isinstance(teachers, list) and teachers else [_stand_in(0)]
-    for item in error.errors():
-        loc = item["loc"]
-        if loc[:1] == ("name",):
-            rest["name"] = "unnamed"
-        elif len(loc) > 1 and loc[0] in ("queries", "teachers") and isinstance(loc[1], int):
-            rest[str(loc[0])][loc[1]] = _stand_in(loc[1]) if loc[0] == "teachers" else {"demo": True}
-        elif loc and loc[0] not in ("queries", "teachers"):
-            rest.pop(str(loc[0]), None)
-    try:
-        return Recipe.model_validate(rest)
-    except ValidationError:
-        return None
+    rest: dict[str, Any] = copy.deepcopy(value)
+    for mend in (_leave_out, _leave_out, _leave_out, _stand_in):
+        for item in error.errors():
+            mend(rest, item["loc"])
+        rest.setdefault("name", "unnamed")
+        rest["queries"] = rest.get("queries") or [{"demo": True}]
+        rest["teachers"] = rest.get("teachers") or [{"name": "unsound", "profile": "embedded"}]
+        try:
+            return Recipe.model_validate(rest)
+        except ValidationError as still:
+            error = still
+    return None
 
 
-def _stand_in(number: int) -> dict[str, Any]:
-    return {"name": f"unsound-{number}", "profile": "embedded"}
+def _leave_out(rest: dict[str, Any], loc: tuple[int | str, ...]) -> None:
+    """Take the innermost key on the way to an error out of its mapping."""
+    holder: Any = rest
+    last: tuple[Any, Any] | None = None
+    for step in loc:
+        if isinstance(holder, dict) and step in holder:
+            last = (holder, step)
+        elif not (isinstance(holder, list) and isinstance(step, int) and step < len(holder)):
+            break  # the model's own name for a kind of value
+        holder = holder[step]
+    if last is None or isinstance(last[0][last[1]], list):
+        return
+    if last[1] in SOUND and last[0][last[1]] != SOUND[last[1]]:
+        last[0][last[1]] = SOUND[last[1]]
+    else:
+        del last[0][last[1]]
+
+
+def _stand_in(rest: dict[str, Any], loc: tuple[int | str, ...]) -> None:
+    """What still does not stand: a stand-in for an entry of a list, nothing for a setting."""
+    top, rows = str(loc[0]) if loc else "", rest.get(str(loc[0])) if loc else None
+    if top in ("queries", "teachers"):
+        if isinstance(rows, list) and len(loc) > 1 and isinstance(loc[1], int) and loc[1] < len(rows):
+            rows[loc[1]] = {"demo": True} if top == "queries" else {"name": f"unsound-{loc[1]}", "profile": "embedded"}
+        else:
+            rest.pop(top, None)
+    else:
+        rest.pop(top, None)
 
 
 def _files(path: str, folder: Path) -> list[Path]:
@@ -145,14 +182,18 @@ def _across(recipe: Recipe, node: yaml.Node, text: str, name: str, folder: Path)
                 problems.append(at("judges", kind) + "a budget needs prices, and this judge has none")
     for i, avoided in enumerate(recipe.curate.avoid):
         if isinstance(avoided, str):
-            if avoided not in BENCHMARKS and avoided != "demo":
+            wanted, _, path = avoided.partition("=")
+            if wanted not in BENCHMARKS and avoided != "demo":
                 hint = f"the benchmarks are {', '.join(BENCHMARKS)}; a file is {{path: FILE, name: NAME}}"
                 problems.append(at("curate", "avoid", i) + f"there is no benchmark {avoided!r}; {hint}")
+            elif path and not _files(path, folder):
+                problems.append(at("curate", "avoid", i) + f"there is no such file or folder: {path}")
         elif not _files(avoided.path, folder):
             problems.append(at("curate", "avoid", i, "path") + f"there is no such file or folder: {avoided.path}")
     for i, entry in enumerate(recipe.queries):
         if entry.path is not None and entry.mapping is None and not _files(entry.path, folder):
             problems.append(at("queries", i, "path") + f"there is no such file or folder: {entry.path}")
+    problems += [at(*loc) + words for loc, words in student_mistakes(recipe, lambda p: _files(p, folder), BENCHMARKS)]
     return problems
 
 
@@ -204,10 +245,11 @@ def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
     """All parts of a recipe. folder: where relative paths are sought first."""
     judges = _judges(recipe)
     read = [f for entry in recipe.queries if entry.path for f in _files(entry.path, folder)]
-    read += [f for entry in recipe.curate.avoid if not isinstance(entry, str) for f in _files(entry.path, folder)]
+    avoid = _avoid(recipe, folder)
+    read += [f for _, part in avoid for f in _files(str(part.settings.get("path") or ""), folder)]
     return Parts(
         sources=[_source(entry, folder) for entry in recipe.queries],
-        avoid=[_avoid(entry, folder) for entry in recipe.curate.avoid],
+        avoid=avoid,
         query_filters=[Part(f"stillhouse.filters.query_text:{name}") for name in QUERY_FILTERS]
         + [Part(path) for path in recipe.curate.filters],
         embeddings=_embeddings(recipe),
@@ -223,7 +265,8 @@ def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
     )
 
 
-QUERY_FILTERS = ("odd_characters", "incomplete", "url", "table", "image")
+_FILES = "stillhouse.sources.files:Files"
+QUERY_FILTERS = ("oversized", "odd_characters", "incomplete", "url", "table", "image")
 BENCHMARKS = {"aime2024": "aime", "aime2025": "aime", "math500": "math500", "livecodebench": "livecodebench"}
 
 
@@ -260,15 +303,31 @@ def _source(entry: QueriesSettings, folder: Path) -> Part:
     return Part("stillhouse.sources.mappings:Mapped", own | split | {"mapping": entry.mapping} | entry.settings)
 
 
-def _avoid(entry: AvoidSettings | str, folder: Path) -> tuple[str, Part]:
-    if entry == "demo":
-        leak = str(files("stillhouse.sources") / "demo_avoid.jsonl")
-        return entry, Part("stillhouse.sources.files:Files", {"path": leak, "category": "math", "source": "demo"})
-    if isinstance(entry, str):
-        return entry, Part(f"stillhouse.benchmarks.{BENCHMARKS[entry]}:{entry}")
-    columns = {"columns": {"query": entry.column}} if entry.column else {}
-    settings = {"path": _path(entry.path, folder), "category": "other", "source": entry.name, **columns}
-    return entry.name, Part("stillhouse.sources.files:Files", settings)
+def _avoid(recipe: Recipe, folder: Path) -> list[tuple[str, Part]]:
+    """What `avoid` names, then every benchmark that the recipe evaluates on: none of them may be trained on."""
+    evaluated = [read_named(one) if isinstance(one, str) else one for one in recipe.evaluate.benchmarks]
+    known = {one.name: one for one in evaluated if not one.queries}  # held-out queries are kept apart by themselves
+    found: list[tuple[str, Part]] = []
+    for entry in recipe.curate.avoid:
+        if entry == "demo":
+            leak = str(files("stillhouse.sources") / "demo_avoid.jsonl")
+            found.append((entry, Part(_FILES, {"path": leak, "category": "math", "source": "demo"})))
+        elif isinstance(entry, str):
+            name, _, path = entry.partition("=")
+            one = known.get(name) if not path else None
+            found.append((name, _avoided(one or BenchmarkSettings(name=name, path=path or None), folder)))
+        else:
+            columns = {"columns": {"query": entry.column}} if entry.column else {}
+            settings = {"path": _path(entry.path, folder), "category": "other", "source": entry.name, **columns}
+            found.append((entry.name, Part(_FILES, settings)))
+    named = {name for name, _ in found}
+    every = [(str(one.name or one.part), one) for one in evaluated if not one.queries]
+    return found + [(name, _avoided(one, folder)) for name, one in every if name not in named]
+
+
+def _avoided(one: BenchmarkSettings, folder: Path) -> Part:
+    settings = ({"path": _path(one.path, folder)} if one.path else {}) | ({"hub": one.hub} if one.hub else {})
+    return Part(one.part or f"stillhouse.benchmarks.{BENCHMARKS[str(one.name)]}:{one.name}", settings | one.settings)
 
 
 def _embeddings(recipe: Recipe) -> Part | None:
@@ -349,6 +408,19 @@ def dataset_reader() -> Part:
     return Part("stillhouse.sources.responses:Responses")
 
 
+def dataset_filters() -> tuple[Part, ...]:
+    """What is told of datasets that exist already: which replies these would drop."""
+    return Part("stillhouse.filters.structure:structure"), Part("stillhouse.filters.repetition:back_to_back")
+
+
+def perplexity_family(recipe: Recipe) -> str:
+    """Lineage of the model that gives perplexities; "" where there is none, or its name tells none."""
+    model = recipe.filter.perplexity
+    if model == "embedded":
+        return EMBEDDED_FAMILY
+    return "" if not model else model.family or family_of(model.model or "")
+
+
 def _judges(recipe: Recipe) -> dict[str, TeacherSpec]:
     return {kind: _endpoint_spec(f"judge-{kind}", judge) for kind, judge in recipe.judges if judge is not None}
 
@@ -415,9 +487,10 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
     spec = _spec(entry.name, entry, part, profile, limit)
     usual_terms: dict[str, Terms] = {"champ": "no", "embedded": "yes"}
     terms = entry.terms or usual_terms.get(entry.profile, profile.terms)
+    family = EMBEDDED_FAMILY if entry.profile == "embedded" and entry.family is None else spec.family
     return replace(
         spec, terms=terms, thinking=entry.thinking or profile.thinking, licence=entry.licence or profile.licence,
-        perplexity=entry.perplexity or profile.perplexity, batch=entry.batch,
+        perplexity=entry.perplexity or profile.perplexity, batch=entry.batch, family=family,
     )  # fmt: skip
 
 
@@ -435,7 +508,8 @@ def _spec(name: str, entry: EndpointSettings, part: Part, profile: Profile, limi
         price=Price(**entry.price.model_dump()) if entry.price else None, budget_usd=entry.budget_usd,
         requests_per_minute=entry.requests_per_minute, tokens_per_minute=entry.tokens_per_minute,
         timeout=entry.timeout, patience=entry.patience,
-        max_tokens=limit, thinking=profile.thinking, family=entry.family or profile.family,
+        max_tokens=limit, thinking=profile.thinking,
+        family=entry.family or profile.family or family_of(entry.model or ""),
         licence=profile.licence, terms=profile.terms,
     )  # fmt: skip
 
@@ -466,9 +540,29 @@ def frozen(recipe: Recipe, folder: Path) -> str:
     for entry in [*value["queries"], *value["teachers"], *(a for a in value["curate"]["avoid"] if isinstance(a, dict))]:
         if entry.get("path"):
             entry["path"] = str(Path(_path(entry["path"], folder)).absolute())
+    value["curate"]["avoid"] = [
+        f"{a.partition('=')[0]}={_path(a.partition('=')[2], folder)}" if isinstance(a, str) and "=" in a else a
+        for a in value["curate"]["avoid"]
+    ]
+    _absolute_students(value["train"], value["evaluate"], folder)
     if value["store"]:
         value["store"] = str((folder / value["store"]).absolute())
     return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=110)
+
+
+def _absolute_students(train: dict[str, Any], evaluate: dict[str, Any], folder: Path) -> None:
+    """The paths of `train` and `evaluate`: a base or tokenizer that is no file here is a name, and stays one."""
+    for key in ("base", "tokenizer", "template"):
+        if train[key] and _files(train[key], folder):
+            train[key] = _path(train[key], folder)
+    for place, entry in enumerate(evaluate["benchmarks"]):
+        if isinstance(entry, str):
+            name, given, path = entry.partition("=")
+            evaluate["benchmarks"][place] = name + (f"={_path(path, folder)}" if given else "")
+            continue
+        for one in (entry, *(entry["queries"] or ())):
+            if one["path"]:
+                one["path"] = _path(one["path"], folder)
 
 
 def source_facts(recipe: Recipe) -> list[dict[str, str]]:

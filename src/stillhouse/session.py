@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
+import logging
 import os
 import signal
 import time
@@ -18,50 +20,43 @@ from typing import Any
 
 import numpy as np
 
+from stillhouse.batch.results import read_back
+from stillhouse.batch.rounds import Round, folder_of, present, refuse_unfit
+from stillhouse.gauges import Gauges, Progress, prometheus
 from stillhouse.loop import Budget, Judged, Loop, Seat, VerifierAt, seat_for, state_counts
-from stillhouse.records import Fault, Part, Query, Teacher, TeacherSpec, UserMistake, content_hash
-from stillhouse.store.index import Index, hex_key, load_index
+from stillhouse.records import Fault, Part, Teacher, TeacherSpec, UserMistake
+from stillhouse.standing import fill, identities_of, needed_categories
+from stillhouse.store.batches import keys_out, outstanding
+from stillhouse.store.index import Index, load_index
 from stillhouse.store.journal import Journal
 from stillhouse.store.known import Known, verdicts_by_reply
 from stillhouse.store.pairs import WAITING, Pairs
 from stillhouse.store.queries import QueryTable
 from stillhouse.store.replies import Replies
 from stillhouse.store.run import Run
-from stillhouse.store.spending import spending
-from stillhouse.store.tables import QUERIES, query_to_row, write_rows
+from stillhouse.store.spending import judges_spending, spending
 from stillhouse.store.verdicts import VerdictLog, VerdictRow, load_verdicts
+from stillhouse.transport.metrics import serve_metrics
 from stillhouse.workers import WorkerPool
 
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """One teacher's row of the progress table. seconds: of this session; tokens: completion tokens of this session."""
-
-    teacher: str
-    queries: int
-    states: Mapping[str, int]
-    in_flight: int
-    replies: int
-    faults: int
-    rate_limited: int
-    tokens: int
-    seconds: float
-    spent_usd: float | None
-    dead: str
-    limit: int
+log = logging.getLogger("stillhouse.session")
+Watch = Callable[[list[Progress]], None]
 
 
 @dataclass(slots=True)
 class Sat:
     """What a sitting ends with. outcome: done, interrupted, budget or disk_full; problem: why, where it is not done.
 
-    waits: teacher -> reason -> pairs. replies: asked and paid in this sitting. pairs, index, known: as they stand now;
-    identities: teacher -> category -> identity.
+    waits: teacher -> reason -> pairs. notes: what the user should know. progress: the last row of each teacher that was
+    at work. replies: asked and paid in this sitting. pairs, index, known: as they stand now; identities: teacher ->
+    category -> identity.
     """
 
     outcome: str = "done"
     problem: str = ""
     waits: dict[str, dict[str, int]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    progress: list[Progress] = field(default_factory=list)
     replies: int = 0
     pairs: dict[str, Pairs] = field(default_factory=dict)
     identities: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -83,15 +78,24 @@ def sit(
     budget_usd: float | None = None,
     workers: int | None = None,
     wanted: Sequence[int] | None = None,
-    watch: Callable[[list[Progress]], None] | None = None,
+    watch: Watch | None = None,
+    tell: Callable[[str], None] | None = None,
+    metrics: int | None = None,
     until_pass: bool = True,
     purpose: str = "distill",
 ) -> Sat:
-    """Run the loop over a table until every pair rests (see distill). Nothing is opened where nothing is open."""
-    needed = _needed(table, verifiers)
+    """Run the loop over a table until every pair rests (see distill). Nothing is opened where nothing is open.
+
+    watch: hears the progress every second; tell: what the user should know at once. metrics: a port of loopback.
+    """
+    needed = needed_categories(table, verifiers)
     parts = {category: part for category, part in verifiers.items() if category in needed}
     built = {spec.name: spec.part.build() for spec in teachers}
-    identities = _identities(teachers, built, sorted(needed))
+    identities = identities_of(teachers, built, sorted(needed))
+    refuse_unfit(teachers, built)
+    notes: list[str] = []
+    if present(run, teachers):
+        notes += asyncio.run(read_back(run, table, teachers, built)).told()
     index = load_index(run.journals)
     at = {name: VerifierAt.of(name, part.build()) for name, part in parts.items()}
     today = {name: verifier.version for name, verifier in at.items()}
@@ -106,73 +110,18 @@ def sit(
         names = {spec.name for spec in (*teachers, *judges.values())}
         session = _Session(
             run=run, table=table, index=index, parts=parts, at=at, built=built,
-            teachers=teachers, judges=judges, pairs=all_pairs, watch=watch, workers=workers,
+            teachers=teachers, judges=judges, pairs=all_pairs, watch=watch, tell=tell or (lambda _: None),
+            workers=workers, metrics=metrics,
             budget_limits={"": budget_usd, **{s.name: s.budget_usd for s in (*teachers, *judges.values())}},
-            spent=spending(index, names, table.keys), retries=retries, wanted=wanted, until_pass=until_pass,
-            purpose=purpose,
+            spent=spending(index, names, table.keys), retries=retries, wanted=wanted, purpose=purpose,
+            identities=identities,
         )  # fmt: skip
         sat = asyncio.run(session.work())
         index = load_index(run.journals)
         known = verdicts_by_reply(load_verdicts(verdict_set(run)), frozen, today)
     sat.pairs, sat.identities, sat.index, sat.known = all_pairs, identities, index, known
+    sat.notes = notes + sat.notes
     return sat
-
-
-def _needed(table: QueryTable, verifiers: Mapping[str, Part]) -> set[str]:
-    found = set(table.categories)
-    missing = sorted(found - set(verifiers))
-    if missing:
-        raise UserMistake(*(
-            f"no verifier for category {c}: name a judge or a verifier, or `verify: {{{c}: structure}}` for form alone"
-            for c in missing
-        ))  # fmt: skip
-    return found
-
-
-def _identities(
-    teachers: Sequence[TeacherSpec], built: Mapping[str, Teacher], categories: Sequence[str]
-) -> dict[str, dict[str, str]]:
-    """Teacher -> category -> identity; two teachers that would give the same replies are a mistake."""
-    out: dict[str, dict[str, str]] = {}
-    for spec in teachers:
-        mine = {category: built[spec.name].identity(category) for category in categories}
-        for other, theirs in out.items():
-            if mine == theirs and mine:
-                raise UserMistake(
-                    f"teachers {other} and {spec.name} have the same model, prompt and sampling: their replies would "
-                    "be the same; change one, or leave one out"
-                )
-        out[spec.name] = mine
-    return out
-
-
-def fill(
-    pairs: Pairs,
-    table: QueryTable,
-    index: Index,
-    known: Any,
-    identities: Mapping[str, str],
-    max_tokens: int,
-) -> None:
-    """Take over the verdicts that stand: those of this teacher's identity, on the query's reference of today."""
-    mine = np.isin(known.identity, np.array([bytes.fromhex(i) for i in identities.values()], "S16"))
-    rows = np.flatnonzero(mine)
-    positions = table.positions(known.prompt[rows])
-    there = positions >= 0
-    rows, positions = rows[there], positions[there]
-    formal = known.verifier[rows] == "structure"
-    current = formal | (known.reference[rows] == table.references[positions])
-    # a reply that was cut under a lower limit than today's is asked again: its verdict says nothing any more
-    cut = known.rule[rows] == "truncated"
-    if cut.any():
-        found = index.find(known.key[rows[cut]])
-        stale = (found < 0) | (index.max_tokens[np.maximum(found, 0)] < max_tokens)
-        stale &= (found < 0) | index.unfinished(np.maximum(found, 0))
-        current[np.flatnonzero(cut)[stale]] = False
-        finished = (found >= 0) & ~index.unfinished(np.maximum(found, 0))
-        current[np.flatnonzero(cut)[finished]] = False
-    rows, positions = rows[current], positions[current]
-    pairs.load(positions, known.attempt[rows], known.outcome[rows], known.rule[rows])
 
 
 @dataclass(slots=True)
@@ -188,79 +137,152 @@ class _Session:
     teachers: Sequence[TeacherSpec]
     judges: Mapping[str, TeacherSpec]
     pairs: Mapping[str, Pairs]
-    watch: Callable[[list[Progress]], None] | None
+    watch: Watch | None
+    tell: Callable[[str], None]
     workers: int | None
+    metrics: int | None
     budget_limits: Mapping[str, float | None]
     spent: Mapping[str, float]
     retries: int
     wanted: Sequence[int] | None
-    until_pass: bool
     purpose: str
+    identities: Mapping[str, Mapping[str, str]]
     seats: list[Seat] = field(default_factory=list)
+    rounds: dict[str, Round] = field(default_factory=dict)
+    rows: list[Progress] = field(default_factory=list)
 
     async def work(self) -> Sat:
         busy = [s for s in self.teachers if (self.pairs[s.name].states() == WAITING).any()]
         judge_parts = {spec.name: spec.part.build() for spec in self.judges.values()}
         await _probe(busy, self.built, self.judges.values(), judge_parts)
-        self.seats = [seat_for(s, self.built[s.name], self.pairs[s.name]) for s in busy]
+        self.seats = [self.seat(spec) for spec in busy]
         judges = {k: seat_for(s, judge_parts[s.name], Pairs(0, 1)) for k, s in self.judges.items()}
         budget = Budget(self.budget_limits, self.spent)
-        with Journal(self.run.journal) as journal, VerdictLog(verdict_set(self.run)) as log:
-            pool = WorkerPool(self.parts, workers=self.workers or max(1, (os.cpu_count() or 2)))
-            loop = Loop(
-                self.table, self.seats, judges,
-                verifiers=self.at,
-                pool=pool, journal=journal, memory=Replies(self.index), budget=budget,
-                keep=lambda judged: keep(log, judged),
-                retries=self.retries, wanted=self.wanted, purpose=self.purpose,
-            )  # fmt: skip
-            ticker = asyncio.create_task(self.tick(budget))
-            try:
-                with _first_interrupt_drains(loop):
-                    outcome = await loop.run()
-            finally:
-                ticker.cancel()
-                pool.close()
-                for teacher in (*self.built.values(), *judge_parts.values()):
-                    await teacher.close()
-        self.show(budget)
+        gauges = Gauges(budget, judges_before=judges_spending(self.index, self.table.keys))
+        try:
+            with Journal(self.run.journal) as journal, VerdictLog(verdict_set(self.run)) as log:
+                self.open_rounds(journal)
+                pool = WorkerPool(self.parts, workers=self.workers or max(1, (os.cpu_count() or 2)))
+                loop = Loop(
+                    self.table, self.seats, judges,
+                    verifiers=self.at,
+                    pool=pool, journal=journal, memory=Replies(self.index), budget=budget,
+                    keep=lambda judged: keep(log, judged),
+                    retries=self.retries, wanted=self.wanted, purpose=self.purpose,
+                )  # fmt: skip
+                try:
+                    outcome = await self.run_loop(loop, gauges)
+                finally:
+                    pool.close()
+                    for teacher in (*self.built.values(), *judge_parts.values()):
+                        await teacher.close()
+        except BaseException:
+            for unfinished in self.rounds.values():
+                unfinished.discard()
+            raise
+        if outcome == "refused":
+            raise UserMistake(loop.problem)
+        for finished in self.rounds.values():
+            finished.publish()
+        return self.ended(loop, judges)
+
+    def seat(self, spec: TeacherSpec) -> Seat:
+        made = seat_for(spec, self.built[spec.name], self.pairs[spec.name])
+        mine = np.array([bytes.fromhex(i) for i in self.identities[spec.name].values()], "S16")
+        made.proven = bool(np.isin(self.index.identity[self.index.rows()], mine).any())
+        return made
+
+    def open_rounds(self, journal: Journal) -> None:
+        """Batch teachers write a file instead of sending; what is out in one is asked by nobody."""
+        out = keys_out(self.index)
+        for seat in self.seats:
+            seat.outstanding = out
+            if seat.spec.batch:
+                teacher: Any = seat.teacher
+                made = Round(self.run, seat.spec, teacher, journal, self.index, self.retries, self.purpose)
+                self.rounds[seat.name], seat.enrol = made, made.enrol
+
+    async def run_loop(self, loop: Loop, gauges: Gauges) -> str:
+        """The loop with what watches it: the ticker, the metrics, the interrupts."""
+        ticker = asyncio.create_task(self.tick(gauges))
+        try:
+            async with contextlib.AsyncExitStack() as stack:
+                if self.metrics is not None:
+                    read = lambda: prometheus(self.rows)  # noqa: E731
+                    port = await stack.enter_async_context(serve_metrics(self.metrics, read))
+                    self.tell(f"metrics: http://127.0.0.1:{port}/metrics")
+                with _first_interrupt_drains(loop, self.interrupted), _seldom_collected():
+                    return await loop.run()
+        finally:
+            ticker.cancel()
+            self.show(gauges)
+
+    def interrupted(self) -> None:
+        flying = sum(seat.in_flight for seat in self.seats)
+        self.tell(f"interrupted: nothing new is sent; {flying} in flight are awaited. Ctrl-C again stops at once")
+
+    def ended(self, loop: Loop, judges: Mapping[str, Seat]) -> Sat:
         waits = {s.name: dict(s.waits) for s in self.seats}
         for seat in self.seats:
             if seat.dead:
                 waits[seat.name] = {seat.dead: state_counts(seat.pairs)["waiting"]}
-        waits = {name: reasons for name, reasons in waits.items() if reasons}
-        return Sat(outcome, loop.problem, waits, sum(s.replies for s in self.seats))
+        outcome, problem = loop.outcome, loop.problem
+        out = self.files_out(waits)
+        short = [seat for seat in self.seats if seat.short]
+        if short and outcome == "done" and not out:
+            outcome, problem = "budget", next(iter(short[0].waits), "the budget carries no further request")
+        notes = [note for seat in (*self.seats, *judges.values()) for note in seat.notes]
+        return Sat(
+            outcome, problem, {name: reasons for name, reasons in waits.items() if reasons}, notes, self.rows,
+            sum(s.replies for s in self.seats),
+        )  # fmt: skip
 
-    async def tick(self, budget: Budget) -> None:
+    def files_out(self, waits: dict[str, dict[str, int]]) -> bool:
+        """What to do with each batch file that is out, as a reason to wait; whether there is one."""
+        folder = folder_of(self.run)
+        if not present(self.run, self.teachers):
+            return False
+        index = load_index(self.run.journals)
+        for name, rows in outstanding(index).items():
+            path, teacher = folder.folder / name, index.teachers[int(index.teacher[rows[0]])]
+            had = _lines(path)
+            if had is None:
+                told = f"{name} is a batch file of another run that shares this store"
+            elif len(rows) == had:
+                told = f"upload {path} as a batch (or `vllm run-batch -i`), and put its results into {folder.results}"
+            else:
+                told = (
+                    f"{len(rows)} of the {had} results of {path} are missing: put the rest (of OpenAI the error file "
+                    f"too) into {folder.results}, or remove {name} to ask them anew"
+                )
+            mine = waits.setdefault(teacher, {})
+            mine[told] = mine.get(told, 0) + len(rows)
+        return any((folder.folder / name).is_file() for name in outstanding(index))
+
+    async def tick(self, gauges: Gauges) -> None:
         while True:
-            self.show(budget)
-            await asyncio.sleep(1.0)
+            took = self.show(gauges)
+            await asyncio.sleep(max(1.0, 50 * took))  # with millions of pairs a look costs: at most 2 % of the time
 
-    def show(self, budget: Budget) -> None:
-        rows = self.progress(budget)
-        self.run.status.update(teachers=[_status_row(r) for r in rows], updated=time.time())
+    def show(self, gauges: Gauges) -> float:
+        """Read the gauges and let everybody see them. Returns the seconds that it took."""
+        began = time.monotonic()
+        self.rows = gauges.read(self.seats)
+        try:
+            self.run.status.update(teachers=[row.as_json() for row in self.rows], budget_usd=self.budget_limits.get(""))
+        except OSError as error:  # a full disk must not end what is paid for
+            log.warning("status.json cannot be written: %s", error)
         if self.watch is not None:
-            self.watch(rows)
-
-    def progress(self, budget: Budget) -> list[Progress]:
-        """A row per busy teacher. spent_usd: None where the teacher has no price."""
-        now = time.monotonic()
-        return [
-            Progress(
-                s.name, len(s.pairs), state_counts(s.pairs), s.in_flight, s.replies, s.faults, s.rate_limited,
-                s.completion_tokens, now - s.started, budget.spent.get(s.name, 0.0) if s.spec.price else None,
-                s.dead, sum(e.limit for e in s.limits.states()),
-            )
-            for s in self.seats
-        ]  # fmt: skip
+            self.watch(self.rows)
+        return time.monotonic() - began
 
 
-def _status_row(row: Progress) -> dict[str, Any]:
-    return {
-        "teacher": row.teacher, "queries": row.queries, **row.states, "in_flight": row.in_flight,
-        "replies": row.replies, "faults": row.faults, "tokens": row.tokens,
-        "seconds": round(row.seconds, 1), "spent_usd": row.spent_usd,
-    }  # fmt: skip
+def _lines(path: Path) -> int | None:
+    try:
+        with path.open("rb") as file:
+            return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+    except FileNotFoundError:
+        return None
 
 
 async def _probe(
@@ -271,7 +293,8 @@ async def _probe(
 ) -> None:
     """Ask every endpoint who it is before the first paid call; all that is wrong is told at once."""
     problems: list[str] = []
-    for spec, teacher in [*((s, built[s.name]) for s in busy), *((s, judge_parts[s.name]) for s in judges)]:
+    live = [spec for spec in busy if not spec.batch]  # a batch has no endpoint that could answer now
+    for spec, teacher in [*((s, built[s.name]) for s in live), *((s, judge_parts[s.name]) for s in judges)]:
         try:
             await teacher.probe()
         except UserMistake as mistake:
@@ -298,7 +321,22 @@ def keep(log: VerdictLog, judged: Judged) -> None:
 
 
 @contextlib.contextmanager
-def _first_interrupt_drains(loop: Loop) -> Iterator[None]:
+def _seldom_collected() -> Iterator[None]:
+    """The collector of cycles looks at what the loop makes, and neither at all imported modules nor so often: by
+    default it takes a fifth of the loop's CPU, to find next to nothing."""
+    usual = gc.get_threshold()
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 20)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
+        gc.unfreeze()
+
+
+@contextlib.contextmanager
+def _first_interrupt_drains(loop: Loop, tell: Callable[[], None]) -> Iterator[None]:
     """The first Ctrl-C drains: what is in flight is awaited and kept. The second stops."""
     running = asyncio.get_running_loop()
     me = asyncio.current_task()
@@ -308,6 +346,7 @@ def _first_interrupt_drains(loop: Loop) -> Iterator[None]:
         nonlocal hits
         hits += 1
         if hits == 1:
+            tell()
             loop.drain("interrupted")
         elif me is not None:
             me.cancel()
@@ -323,50 +362,3 @@ def _first_interrupt_drains(loop: Loop) -> Iterator[None]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             running.remove_signal_handler(number)
-
-
-def sample(
-    run: Run,
-    queries: Sequence[Query],
-    samples: int,
-    *,
-    teacher: TeacherSpec,
-    verifiers: Mapping[str, Part],
-    judges: Mapping[str, TeacherSpec] | None = None,
-    **settings: Any,
-) -> tuple[Sat, list[dict[str, Any]]]:
-    """A fixed number of samples of each query, whatever passes (evaluation). settings: of `sit`.
-
-    Rows: query, attempt, outcome, rule, finish_reason, completion_tokens, malformed, cost_usd; one a judged sample.
-    """
-    place = run.evaluations / "items"
-    place.mkdir(parents=True, exist_ok=True)
-    ordered = sorted(queries, key=lambda q: q.key)
-    file = place / f"{content_hash(*(q.key for q in ordered))}.parquet"
-    write_rows(file, map(query_to_row, ordered), QUERIES)
-    table = QueryTable([file])
-    sat = sit(
-        run, table, teachers=[teacher], judges=judges or {}, verifiers=verifiers, versions={}, attempts=samples,
-        until_pass=False, purpose="evaluate", **settings,
-    )  # fmt: skip
-    known, index = sat.known, sat.index
-    if known is None:
-        return sat, []
-    mine = np.array([bytes.fromhex(i) for i in sat.identities[teacher.name].values()], "S16")
-    rows = np.flatnonzero(np.isin(known.identity, mine) & (known.attempt <= samples))
-    rows = rows[table.positions(known.prompt[rows]) >= 0]
-    replies = index.find(known.key[rows])
-    made = []
-    for row, reply in zip(rows.tolist(), replies.tolist(), strict=True):
-        if reply < 0:
-            continue
-        cost = float(index.cost_usd[reply])
-        made.append({
-            "query": hex_key(index.query[reply]), "attempt": int(known.attempt[row]),
-            "outcome": str(known.outcome[row]),
-            "rule": str(known.rule[row]), "finish_reason": index.labels[int(index.label[reply])],
-            "completion_tokens": int(index.completion_tokens[reply]),
-            "malformed": "malformed" if known.rule[row] == "malformed" else None,
-            "cost_usd": None if np.isnan(cost) else cost,
-        })  # fmt: skip
-    return sat, made

@@ -205,27 +205,129 @@ class FilterSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """The paper's training; the student's base and how it is trained."""
+    """The student's base and how it is trained; without base and `to` no student is trained.
 
-    base: str = "Qwen/Qwen2.5-32B"
+    to: writes data and config for this trainer. Without it students are trained here: a base of the embedded kind
+    (`embedded`, a GGUF file, a folder of transformers) by a plain loop, any base by TRL where `gpus` says on how many.
+    What is left open is the paper's, or what suits a small model where the plain loop trains (`usual`).
+    """
+
+    base: str | None = None
+    to: Literal["llamafactory", "axolotl", "ms-swift", "verl", "trl"] | None = None
+    gpus: int | None = Field(None, ge=1)
+    tokenizer: str | None = None
+    template: str | None = None
+    template_name: str | None = None
+    form: Literal["inline", "field", "append"] = "inline"
+    checked: bool = True
+    method: Literal["full", "lora"] = "full"
+    lora_rank: int = Field(32, ge=1)
     max_tokens: int = Field(32768, ge=1)
+    sequence_tokens: int | None = Field(None, ge=1)
     learning_rate: float = Field(8.0e-5, gt=0)
     epochs: float = Field(2, gt=0)
     warmup: float = Field(0.05, ge=0, le=1)
     batch: int = Field(64, ge=1)
-    method: Literal["full", "lora"] = "full"
+    weight_decay: float = Field(0.1, ge=0)
+    teachers: list[Name] | None = None
+    dataset: Literal["parallel", "superset"] = "parallel"
     equal: Literal["queries", "tokens"] = "queries"
-    seeds: list[int] = Field(default_factory=lambda: [42])
-    to: Literal["llamafactory", "axolotl", "ms-swift", "verl", "trl"] | None = None
+    seeds: list[int] = Field(default_factory=lambda: [42], min_length=1)
+    family: str | None = None
+    threads: int | None = Field(None, ge=1)
+    save_every: int = Field(10, ge=1)
+    config: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether a run trains students at all."""
+        return self.base is not None or self.to is not None
+
+    @property
+    def here(self) -> bool:
+        """Whether the plain loop trains, on this machine."""
+        return self.base is not None and self.to is None and self.gpus is None
+
+    @staticmethod
+    def usual(value: dict[str, Any]) -> dict[str, Any]:
+        """What these settings leave open, where the plain loop trains a small model; else the paper's values stand."""
+        here = value.get("base") is not None and value.get("to") is None and value.get("gpus") is None
+        if not here:
+            return {}
+        lora = value.get("method") != "full"
+        return {"method": "lora", "lora_rank": 16, "max_tokens": 2048, "batch": 1} | (
+            {"learning_rate": 5.0e-4} if lora else {}
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, value: Any) -> Any:
+        return cls.usual(value) | value if isinstance(value, dict) else value
+
+    @field_validator("seeds")
+    @classmethod
+    def _once(cls, value: list[int]) -> list[int]:
+        if len(set(value)) != len(value):
+            raise ValueError("a seed stands twice")
+        return value
+
+
+class BenchmarkSettings(Settings):
+    """A benchmark by its name (with a local file or hub name of its data), a part, or queries held out of the run."""
+
+    name: Name | None = None
+    part: ImportPath | None = None
+    queries: list[QueriesSettings] | None = None
+    path: str | None = None
+    hub: str | None = None
+    samples: int | None = Field(None, ge=1)
+    items: int | None = Field(None, ge=1)
+    max_tokens: int | None = Field(None, ge=1)
+    temperature: float | None = Field(None, ge=0)
+    top_p: float | None = Field(None, gt=0, le=1)
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> BenchmarkSettings:
+        if self.name is None and self.part is None and not self.queries:
+            raise ValueError("a benchmark is a name, a part, or queries that are held out of the run")
+        if self.part is not None and self.queries:
+            raise ValueError("a benchmark is a part or queries, not both")
+        if self.queries and (self.path or self.hub):
+            raise ValueError("held-out queries have a path or hub name of their own, under queries")
+        if self.items and not self.queries:
+            raise ValueError("items is how many held-out queries are asked; `evaluate: {limit: N}` takes N of any")
+        return self
+
+
+class StudentSettings(EndpointSettings):
+    """A student, or another model, that an endpoint serves. teacher: whose dataset it was trained on; control: what
+    it is a control for, `base` for one."""
+
+    name: Name
+    teacher: Name | None = None
+    seed: int | None = None
+    control: str | None = None
+    examples: dict[Category, list[dict[str, str]]] | None = None
+    system_prompt: str | None = None
 
 
 class EvaluateSettings(Settings):
-    """benchmarks: `NAME:SAMPLES`, or NAME with the paper's number of samples."""
+    """benchmarks: `NAME`, `NAME:SAMPLES` or `NAME:SAMPLES=FILE`, or settings; samples are the paper's where not given.
 
-    benchmarks: list[str] = Field(default_factory=list)
+    students: endpoints that serve them; those trained here are known. teachers: which of the run's are asked too.
+    controls: the base of students trained here is asked as well, and once more shown `examples` where there are some.
+    max_tokens: of a reply, where the benchmark's own limit is not meant.
+    """
+
+    benchmarks: list[str | BenchmarkSettings] = Field(default_factory=list)
     limit: int | None = Field(None, ge=1)
-    students: list[TeacherSettings] = Field(default_factory=list)
-    max_tokens: int = Field(49152, ge=1)
+    students: list[StudentSettings] = Field(default_factory=list)
+    teachers: bool | list[Name] = False
+    controls: bool = True
+    examples: dict[Category, list[dict[str, str]]] | Literal["demo", "demo-direct"] | None = None
+    max_tokens: int | None = Field(None, ge=1)
+    budget_usd: float | None = Field(None, ge=0)
 
 
 class MarginSettings(Settings):

@@ -144,3 +144,18 @@ class LengthScorer:
 
 def score(value: float) -> SimpleNamespace:
     return SimpleNamespace(response=value, full=1.0, tokens=2, whole=True)
+
+
+class Noted(Whole):
+    """The same, which notes the number in each question that it checks, and is down while the file `broken` is there
+    and two dozen are noted."""
+
+    def __init__(self, notes: dict[str, str]) -> None:
+        self.log, self.broken = Path(notes["log"]), Path(notes["broken"])
+
+    def check(self, query: Query) -> Verdict:
+        with self.log.open("a") as out:
+            out.write(query.text.split()[2] + "\n")
+        if self.broken.exists() and len(self.log.read_text().split()) > 24:
+            return Verdict.unknown("sandbox", "no sandbox", transient=True)
+        return super().check(query)

@@ -32,7 +32,7 @@ class WordTrainer:
     def check(self, rows):
         if self.refuse:
             raise UserMistake("thinking would not be trained on")
-        return type("Proof", (), {"shown": tuple(f"> {row['answer']}" for row in rows[:2])})()
+        return type("Proof", (), {"shown": tuple(f"> {row['answer']}" for row in rows[:2]), "told": "proved"})()
 
     def measure(self, rows):
         for row in rows:
@@ -126,7 +126,7 @@ def test_several_seeds_are_several_students_with_the_same_rows(run):
 def test_check_shows_samples_and_trains_nothing(run):
     folder = run(am=[10, 10])
     counts = train(folder, teachers=[spec("am")], trainer=part(), check=True)
-    assert counts == {"checked": {"am": ["> a", "> a"]}}
+    assert counts == {"checked": {"am": ["am: proved", "> a", "> a"]}}
     assert (folder / "6-students" / "am" / "rendered.txt").read_text() == "> a\n\n> a\n"
     assert WordTrainer.trained == {}
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from stillhouse.records import Message, Query, UserMistake
+from stillhouse.records import Message, Part, Query, UserMistake
+from stillhouse.transport.reach import offline_unless_reached
 
 MATH_SUFFIX = "\nLet's think step by step and output the final answer within \\boxed{}."
 Row = Mapping[str, Any]
@@ -57,6 +58,12 @@ class Benchmark:
         return replace(item, messages=(Message("user", self.prompt(item)),), key="")
 
 
+def chosen(path: str, settings: Mapping[str, Any], changed: Mapping[str, Any]) -> Benchmark:
+    """A benchmark by the import path of its function, with what a recipe changes of it (name, max_tokens, ..)."""
+    made: Benchmark = Part(path, settings).build()
+    return replace(made, **changed)
+
+
 _ADVICE = "another version of the data, or a file with a part of it; its path or hub name is a setting"
 
 
@@ -69,6 +76,7 @@ def read_rows(name: str, path: str | Path | None, hub: str, config: str | None, 
     if path is not None:
         yield from _local(name, Path(path))
         return
+    offline_unless_reached()
     try:
         from datasets import load_dataset
     except ImportError as error:
@@ -79,8 +87,9 @@ def read_rows(name: str, path: str | Path | None, hub: str, config: str | None, 
         yield from load_dataset(hub, config, split=split)
     except Exception as error:
         raise UserMistake(
-            f"benchmark {name}: {hub} is not to be had from the hub ({type(error).__name__}: {str(error)[:200]}); "
-            "give the path of a local file"
+            f"benchmark {name}: {hub} is not to be had from the hub here ({type(error).__name__}: {str(error)[:200]}); "
+            f"give a local copy of it (JSON lines or parquet): `{name}=FILE` in `avoid`, `{name}:SAMPLES=FILE` in "
+            "`benchmarks`"
         ) from error
 
 

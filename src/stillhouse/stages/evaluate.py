@@ -24,7 +24,9 @@ class Candidate:
     """Who is evaluated. ask_all: for a benchmark, how it is asked under its limits and sampling (evaluate_asking).
 
     teacher: whose dataset it was trained on, None for a base or another endpoint; seed: of its training; control:
-    what it is a control for ("base", "base with worked examples"), "" for a student; family: its base's lineage.
+    what it is a control for ("base", "base with worked examples"), "" for a student; family: its base's lineage;
+    probe: what it is where it is no student that one would use, but a small one that stands in for it; most_tokens: of
+    a reply, where that is less than the benchmark's limit.
     """
 
     name: str
@@ -34,6 +36,8 @@ class Candidate:
     control: str = ""
     family: str = ""
     note: str = ""
+    probe: str = ""
+    most_tokens: int | None = None
 
 
 @dataclass(slots=True)
@@ -75,10 +79,13 @@ def evaluate(
     candidates: Sequence[Candidate],
     benchmarks: Sequence[tuple[Part, int | None]],
     limit: int | None = None,
+    alone: bool = True,
 ) -> Evaluated:
     """Ask, count, write. benchmarks: a part and its samples per item, None for the benchmark's own.
 
-    What the loop could not ask or judge (a budget, a dead endpoint) is `waiting`; nothing is paid for twice.
+    alone: files of candidates that are not among these are taken away (their replies stay in the journal), as are
+    benchmarks that are not; otherwise these are added to what stands. What the loop could not ask or judge (a budget,
+    a dead endpoint) is `waiting`; nothing is paid for twice.
     """
     built = [(part.build(), samples) for part, samples in benchmarks]
     _check(candidates, built)
@@ -86,19 +93,37 @@ def evaluate(
     out = Path(getattr(run, "folder", run)) / "7-evaluations"
     out.mkdir(parents=True, exist_ok=True)
     done = Evaluated()
-    written = []
     for candidate in candidates:
         made = _one(candidate, asked, limit, done)
-        _write(out / f"{candidate.name}.json", made)
-        written.append(made)
+        file = out / f"{candidate.name}.json"
+        _write(file, made if alone else _beside(made, file))
         done.counts[candidate.name] = {
             name: {key: part[key] for key in ("items", "asked", "waiting", "unknown", "pass_at_1")}
             for name, part in made["benchmarks"].items()
         }
         if done.outcome != "done":
             break
-    _write(out / "pairs.json", compare_all(written))
+    if alone and done.outcome == "done":
+        for file in set(_files(out)) - {out / f"{candidate.name}.json" for candidate in candidates}:
+            file.unlink()
+    order = {candidate.name: place for place, candidate in enumerate(candidates)}
+    stand = [json.loads(file.read_text(encoding="utf-8")) for file in _files(out)]
+    stand.sort(key=lambda one: (order.get(one["student"], len(order)), one["student"]))
+    _write(out / "pairs.json", compare_all(stand))
     return done
+
+
+def _files(folder: Path) -> list[Path]:
+    """The candidates' files."""
+    return [file for file in sorted(folder.glob("*.json")) if file.name != "pairs.json"]
+
+
+def _beside(made: dict[str, Any], file: Path) -> dict[str, Any]:
+    """With the benchmarks that stand in the candidate's file and were not asked now."""
+    if not file.exists():
+        return made
+    parts = {**json.loads(file.read_text(encoding="utf-8"))["benchmarks"], **made["benchmarks"]}
+    return {**made, "benchmarks": parts, **mean_over_benchmarks(parts)}
 
 
 def _check(candidates: Sequence[Candidate], benchmarks: Sequence[tuple[BenchmarkLike, int | None]]) -> None:
@@ -141,7 +166,7 @@ def _one(
             "category": benchmark.category,
             "samples": samples,
             "limit": limit,
-            "max_tokens": benchmark.max_tokens,
+            "max_tokens": min(benchmark.max_tokens, candidate.most_tokens or benchmark.max_tokens),
             "temperature": benchmark.temperature,
             "top_p": benchmark.top_p,
             **summary(items, samples),
@@ -154,6 +179,7 @@ def _one(
         "control": candidate.control,
         "family": candidate.family,
         "note": candidate.note,
+        "probe": candidate.probe,
         "made": time.time(),
         "benchmarks": parts,
         **mean_over_benchmarks(parts),

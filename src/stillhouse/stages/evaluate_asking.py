@@ -8,18 +8,38 @@ is judged by: so format and lenient accuracy are told apart.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from stillhouse.records import Part, Query, TeacherSpec, normal_form, response_key
-from stillhouse.session import Sat, sample
+from stillhouse.samples import sample
+from stillhouse.session import Sat
 from stillhouse.stages.evaluate_scores import Answers
+from stillhouse.store.queries import raw_keys
 from stillhouse.store.reading import read_responses
 from stillhouse.store.replies import Replies
 from stillhouse.store.run import Run
+from stillhouse.store.spending import spending
 
 AskAll = Callable[[Sequence[Query], int], Answers]
+
+
+@dataclass(slots=True)
+class Purse:
+    """One budget over everybody who is evaluated, on every benchmark: each sitting gets what the others left."""
+
+    limit: float | None
+    spent: float = 0.0
+
+    @property
+    def left(self) -> float | None:
+        return None if self.limit is None else max(0.0, self.limit - self.spent)
+
+    def pay(self, spent: Mapping[str, float]) -> None:
+        """Dollars by name, as the journal has them, of a sitting that has ended."""
+        self.spent += sum(spent.values())
 
 
 def asking(
@@ -27,18 +47,25 @@ def asking(
     spec_for: Callable[[Any], TeacherSpec],
     verifiers_for: Callable[[Any], Mapping[str, Part]],
     judges: Mapping[str, TeacherSpec] | None = None,
+    *,
+    purse: Purse | None = None,
     **settings: Any,
 ) -> Callable[[Any], AskAll]:
     """For `Candidate.ask_all`. spec_for: the candidate under a benchmark's limit and sampling, without a suffix of its
-    own; verifiers_for: category -> part, with what the benchmark says; settings: of session.sit (budget_usd, ..)."""
+    own; verifiers_for: category -> part, with what the benchmark says; purse: the budget of all candidates together;
+    settings: of session.sit (workers, watch, ..)."""
+    money = purse or Purse(None)
 
     def for_benchmark(benchmark: Any) -> AskAll:
         spec, verifiers = spec_for(benchmark), verifiers_for(benchmark)
 
         def ask_all(queries: Sequence[Query], samples: int) -> Answers:
             sat, rows = sample(
-                run, queries, samples, teacher=spec, verifiers=verifiers, judges=judges or {}, **settings
-            )
+                run, queries, samples, teacher=spec, verifiers=verifiers, judges=judges or {}, budget_usd=money.left,
+                **settings,
+            )  # fmt: skip
+            money.pay(spending(sat.index, {spec.name, *(j.name for j in (judges or {}).values())},
+                               raw_keys(sorted(query.key for query in queries))))  # fmt: skip
             formed = _forms(sat, spec, queries, rows)
             rows = [{**row, "malformed": why, "tagged": t} for row, (why, t) in zip(rows, formed, strict=True)]
             return Answers(rows, sat.outcome, sat.problem, dict(sat.waits.get(spec.name, {})))

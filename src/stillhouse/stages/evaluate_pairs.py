@@ -49,17 +49,20 @@ def compare_all(made: Sequence[Made]) -> dict[str, Any]:
     sides = groups(made)
     rows: list[dict[str, Any]] = []
     for measure in MEASURES:
-        for benchmark in [*_shared(made), None]:
-            family = [row for a, b in combinations(sides, 2) if (row := _pair(a, b, benchmark, measure, made))]
+        for benchmark in [*_all(made), None]:
+            family = [row for a, b in combinations(sides, 2) if (row := _pair(a, b, benchmark, measure))]
             adjusted = holm([row["p"] for row in family])
             rows += [{**row, "holm_p": p} for row, p in zip(family, adjusted, strict=True)]
     return {"groups": [_told(side) for side in sides], "pairs": rows, "adaptive": list(adaptive(made))}
 
 
+def _all(made: Sequence[Made]) -> list[str]:
+    return list(dict.fromkeys(name for one in made for name in one["benchmarks"]))
+
+
 def _shared(made: Sequence[Made]) -> list[str]:
-    names = [set(one["benchmarks"]) for one in made]
-    both = set.intersection(*names) if names else set()
-    return [name for name in (made[0]["benchmarks"] if made else ()) if name in both]
+    """The benchmarks that all of these were asked."""
+    return [name for name in _all(made) if all(name in one["benchmarks"] for one in made)]
 
 
 def _told(side: Group) -> dict[str, Any]:
@@ -71,11 +74,12 @@ def _told(side: Group) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _pair(a: Group, b: Group, benchmark: str | None, measure: str, made: Sequence[Made]) -> dict[str, Any] | None:
+def _pair(a: Group, b: Group, benchmark: str | None, measure: str) -> dict[str, Any] | None:
     """Mean difference a - b over the shared items, its bootstrap interval, and a sign-flip test over items."""
-    names = [benchmark] if benchmark is not None else _shared(made)
+    names = _shared([*a.members, *b.members])
     if benchmark is None and len(names) < 2:
         return None
+    names = names if benchmark is None else [benchmark] if benchmark in names else []
     tables = [_both(a, b, name, measure) for name in names]
     if not tables or any(not left.size for left, _ in tables):
         return None
@@ -86,22 +90,30 @@ def _pair(a: Group, b: Group, benchmark: str | None, measure: str, made: Sequenc
         observed += float(differences.mean()) / len(tables)
         draws += _resampled(left, right, seed + 1) / len(tables)
         flips.append(differences / differences.size)
-    interval = _score_interval(tables) if measure == "pass_at_1" else None
-    interval = interval or percentile_interval(draws)
+    limits = {}
+    for confidence in (0.95, 0.90):  # the narrower one is what `equal` is judged by
+        interval = _score_interval(tables, confidence) if measure == "pass_at_1" else None
+        limits[confidence] = interval or percentile_interval(draws, confidence) or (None, None)
     return {
         "a": a.name, "b": b.name, "benchmark": benchmark, "measure": measure, "difference": observed,
-        "low": interval[0] if interval else None, "high": interval[1] if interval else None,
+        "low": limits[0.95][0], "high": limits[0.95][1], "low_90": limits[0.90][0], "high_90": limits[0.90][1],
+        "a_value": _level(tables, 0), "b_value": _level(tables, 1),
         "p": sign_flip(np.concatenate(flips)), "items": int(sum(left.shape[1] for left, _ in tables)),
     }  # fmt: skip
 
 
-def _score_interval(tables: Sequence[tuple[Floats, Floats]]) -> Interval | None:
+def _level(tables: Sequence[tuple[Floats, Floats]], side: int) -> float:
+    """One side's mean over the shared items, every benchmark weighing the same."""
+    return float(np.mean([table[side].mean() for table in tables]))
+
+
+def _score_interval(tables: Sequence[tuple[Floats, Floats]], confidence: float) -> Interval | None:
     """With one sample an item and one seed rates are 0 or 1: a score interval holds where a bootstrap collapses."""
     if len(tables) != 1 or any(side.shape[0] > 1 or np.any((side != 0) & (side != 1)) for side in tables[0]):
         return None
     left, right = tables[0]
     with np.errstate(invalid="ignore"):  # at a difference of exactly one, its score is 0 / 0 at the end of the range
-        return paired_rates(int((left > right).sum()), int((left < right).sum()), left.shape[1])
+        return paired_rates(int((left > right).sum()), int((left < right).sum()), left.shape[1], confidence)
 
 
 def _both(a: Group, b: Group, benchmark: str, measure: str) -> tuple[Floats, Floats]:
@@ -141,9 +153,10 @@ BANDS = ((0.8, "easy"), (0.4, "middle"), (-1.0, "hard"))
 def adaptive(made: Sequence[Made]) -> Iterator[dict[str, Any]]:
     """Each candidate's mean length on easy, middle and hard items: difficulty is what all the others make of an item
     (of all where there is only one), so that a candidate's own luck does not sort its items."""
-    for benchmark in _shared(made):
-        passed = {m["student"]: _figures(m, benchmark, "pass_at_1") for m in made}
-        for one in made:
+    for benchmark in _all(made):
+        there = [one for one in made if benchmark in one["benchmarks"]]
+        passed = {m["student"]: _figures(m, benchmark, "pass_at_1") for m in there}
+        for one in there:
             others = [p for name, p in passed.items() if name != one["student"]] or list(passed.values())
             lengths = _figures(one, benchmark, "length")
             bands: dict[str, list[float]] = {name: [] for _, name in BANDS}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -60,9 +60,11 @@ def train(
     equal: Literal["queries", "tokens"] = "queries",
     seeds: Sequence[int] = (42,),
     check: bool = False,
+    watch: Callable[[Mapping[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
-    """Prove that thinking is trained, choose the rows, train. check: stop after the proof. Returns counts per teacher;
-    rows = trained + excluded (by rule).
+    """Prove that thinking is trained, choose the rows, train. check: stop after the proof, which is returned as lines.
+    Returns counts per teacher; rows = trained + excluded (by rule). watch: is told the steps of a trainer that has a
+    `watch` of its own to call.
 
     equal queries: of the parallel set every student gets the same queries, without those that any of them cannot
     take. equal tokens: of those, in one order drawn from the first seed, as many as fit the smallest teacher's tokens.
@@ -70,6 +72,8 @@ def train(
     folder = Path(getattr(run, "folder", run))
     chosen = _allowed(folder, teachers, dataset, seeds)
     worker: Trainer = trainer.build()
+    if watch is not None and hasattr(worker, "watch"):
+        worker.watch = watch
     if check or worker.checked:
         shown = {spec.name: _prove(worker, folder, spec, chosen[spec.name]) for spec in teachers}
     if check:
@@ -128,7 +132,7 @@ def _prove(worker: Trainer, folder: Path, spec: TeacherSpec, file: Path) -> list
     place.mkdir(parents=True, exist_ok=True)
     text = "\n\n".join(proof.shown)
     (place / "rendered.txt").write_text(text + "\n", encoding="utf-8")
-    return list(proof.shown)
+    return [f"{spec.name}: {proof.told}", *proof.shown]
 
 
 def _measure(worker: Trainer, file: Path) -> Measured:
@@ -186,7 +190,8 @@ def _student(
         own = f"{own}-seed-{seed}"
     rows = dataset_rows(part.file, part.chosen)
     lengths = [part.tokens[key] for key in sorted(part.chosen)]
-    return worker.train(rows, place / own, name=name, seed=seed, lengths=lengths)
+    made = worker.train(rows, place / own, name=name, seed=seed, lengths=lengths)
+    return {**made, "folder": str(place / own)}
 
 
 def _counts(part: Measured, students: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ integers above 64 bits) has its JSON beside them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -39,35 +39,58 @@ JOURNAL = pa.schema([
 
 def row_of(entry: Entry) -> dict[str, Any]:
     """Every value that its column holds exactly; where one does not fit, the whole record as JSON beside them."""
-    given: dict[str, Any] = {}
-    wanted = set(_RESPONSE if entry.kind == "reply" else REQUEST_FIELDS)
+    given: Mapping[str, Any]
     if entry.kind == "reply":
-        given = dict(entry.record["response"])
+        given, wanted = entry.record["response"], _RESPONSE_SET
+    elif entry.kind == "intent":
+        given, wanted = entry.record["request"], _REQUEST_SET
     else:
-        given = dict(entry.record["request"])
-        if entry.kind == "fault":
-            given |= {f"fault_{name}": value for name, value in entry.record["fault"].items()}
-            wanted |= {f"fault_{name}" for name in FAULT_FIELDS}
-    row = {name: value for name, value in given.items() if name in wanted and _fits(value, JOURNAL.field(name).type)}
-    exact = row.keys() == given.keys() == wanted
-    row |= {"frame": entry.frame, "line": entry.line, "record": entry.kind, "purpose": entry.purpose}
-    row |= {"retry": entry.retry, "journaled": entry.created, "json": None if exact else to_json(entry.record)}
+        fault = {f"fault_{name}": value for name, value in entry.record["fault"].items()}
+        given, wanted = entry.record["request"] | fault, _FAULT_SET
+    exact = given.keys() == wanted
+    row: dict[str, Any] = {}
+    for name, value in given.items():
+        if value is None or (name in wanted and _FITS[name](value)):
+            row[name] = value
+        else:
+            exact = False
+    if not exact:
+        row = {name: value for name, value in row.items() if name in wanted}
+    row["frame"], row["line"], row["record"], row["purpose"] = entry.frame, entry.line, entry.kind, entry.purpose
+    row["retry"], row["journaled"], row["json"] = entry.retry, entry.created, None if exact else to_json(entry.record)
     return row
 
 
-def _fits(value: Any, kind: pa.DataType) -> bool:
-    if value is None:
-        return True
-    if pa.types.is_string(kind):
-        try:
-            return isinstance(value, str) and bool(value.encode() or True)
-        except UnicodeEncodeError:
-            return False
-    if pa.types.is_boolean(kind):
-        return isinstance(value, bool)
-    if pa.types.is_integer(kind):
-        return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63
+def _is_text(value: Any) -> bool:
+    if not isinstance(value, str):
+        return False
+    try:
+        return value.isascii() or bool(value.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63
+
+
+def _is_real(value: Any) -> bool:
     return isinstance(value, float) or (isinstance(value, int) and abs(value) < 1 << 53)
+
+
+def _check(kind: pa.DataType) -> Callable[[Any], bool]:
+    if pa.types.is_string(kind):
+        return _is_text
+    return _is_flag if pa.types.is_boolean(kind) else _is_whole if pa.types.is_integer(kind) else _is_real
+
+
+_FITS = {field.name: _check(field.type) for field in JOURNAL}
+_RESPONSE_SET, _REQUEST_SET = frozenset(_RESPONSE), frozenset(REQUEST_FIELDS)
+_FAULT_SET = _REQUEST_SET | {f"fault_{name}" for name in FAULT_FIELDS}
 
 
 def entry_of_row(row: Mapping[str, Any], segment: str) -> Entry:

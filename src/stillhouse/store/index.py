@@ -58,8 +58,8 @@ class Index:
 
     query, prompt, identity, key: S16 raw bytes (`rows.raw_key`). kind: rows.INTENT, REPLY, FAULT. finish: rows.NONE,
     STOP, LENGTH, STOPPED, OTHER. cost_usd: dollars of a reply, the bound of an intent or fault; nan where unpriced.
-    teacher, purpose, label: codes into teachers, purposes, labels (label: finish reason as it came, or kind of fault).
-    segment: position in `segments`; frame and line: where the record stands in it.
+    teacher, purpose, label: codes into teachers, purposes, labels (label: finish reason as it came, kind of fault, or
+    batch file of an intent). segment: position in `segments`; frame and line: where the record stands in it.
     """
 
     query: Array

@@ -85,16 +85,17 @@ class Journal:
                 raise
             log.exception("%s: the journal could not be closed well", self.folder)
 
-    def intent(self, request: Request, *, retry: int, purpose: str = "distill") -> None:
+    def intent(self, request: Request, *, retry: int, purpose: str = "distill", here: bool = True) -> None:
         """Write that a request is about to be sent: it is with the kernel on return, safe against `kill -9`.
 
+        here: its outcome will be written by this journal, and room for it is set aside (not so in a batch).
         Raises JournalFull, and then nothing may be sent; OSError when the journal cannot be written any more;
         ValueError after close.
         """
         told: dict[str, Any] = {"retry": retry, "purpose": purpose, "created": time.time()}
         line, row = intent_line(request, **told), self._packer.intent(request, **told)
         self._check()
-        self._segments.announce(line, row, request.key, RESERVE + BYTES_PER_TOKEN * max(0, request.max_tokens))
+        self._segments.announce(line, row, request.key, (RESERVE + BYTES_PER_TOKEN * max(0, request.max_tokens)) * here)
 
     async def reply(self, response: Response, *, retry: int, purpose: str = "distill") -> None:
         """Write a reply; returns when it is fsynced. Raises JournalFull or OSError when it could not be kept."""
@@ -164,7 +165,8 @@ class _Segments:
                 if error.errno in NO_SPACE:
                     raise JournalFull(f"{self._folder}: {error.strerror}; nothing new is sent") from error
                 raise
-            self._in_flight, self._flight[key] = in_flight, need
+            if need:
+                self._in_flight, self._flight[key] = in_flight, need
 
     def _set_aside(self, need: int) -> None:
         """Hold the lock. Make the segment's free space cover all that is in flight, or raise JournalFull."""

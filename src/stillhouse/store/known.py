@@ -7,7 +7,7 @@ the frozen version, else today's; verdicts of other versions stand beside and de
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,10 @@ class Known:
 
     def __len__(self) -> int:
         return len(self.key)
+
+    def only(self, keep: Array) -> Known:
+        """The rows that a mask or row numbers choose."""
+        return Known(**{f.name: getattr(self, f.name)[keep] for f in fields(self)})
 
 
 def verdicts_by_reply(table: pa.Table, frozen: Mapping[str, str], today: Mapping[str, str]) -> Known:

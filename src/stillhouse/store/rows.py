@@ -26,6 +26,7 @@ INTENT, REPLY, FAULT = 0, 1, 2  # codes of the column `kind`
 NONE, STOP, LENGTH, STOPPED, OTHER = range(5)  # codes of the column `finish`; NONE: an intent or a fault
 FINISH = {"stop": STOP, "length": LENGTH, "stopped": STOPPED}
 COUNTED, MAYBE_PAID = 1, 2  # bits of the column `flags`
+BATCH = "batch:"  # begins the endpoint of a request that stands in a batch file; the file's name follows
 
 ROW = np.dtype([
     ("query", "S16"), ("prompt", "S16"), ("identity", "S16"), ("key", "S16"), ("created", "<f8"), ("cost_usd", "<f8"),
@@ -77,7 +78,8 @@ class Names:
 class Packer:
     """Makes packed rows, whose frame and line are put in when they are known (`placed`).
 
-    label: a fault's kind, or a reply's finish reason as it came. Raises ValueError for an attempt above 65,535.
+    label: a fault's kind, a reply's finish reason as it came, an intent's batch file. Raises ValueError for
+    an attempt above 65,535.
     """
 
     def __init__(self, teachers: Iterable[str] = (), labels: Iterable[str] = (), purposes: Iterable[str] = ()) -> None:
@@ -85,7 +87,8 @@ class Packer:
         self.purposes = Names(1 << 8, purposes)
 
     def intent(self, request: Request, *, retry: int, purpose: str, created: float) -> bytes:
-        return self._asked(INTENT, request, retry, purpose, created, "", 0)
+        label = request.endpoint if request.endpoint.startswith(BATCH) else ""
+        return self._asked(INTENT, request, retry, purpose, created, label, 0)
 
     def fault(self, request: Request, fault: Fault, *, retry: int, purpose: str, created: float) -> bytes:
         return self._asked(FAULT, request, retry, purpose, created, fault.kind, MAYBE_PAID * bool(fault.maybe_paid))

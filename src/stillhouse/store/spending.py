@@ -29,14 +29,22 @@ def spending(index: Index, names: set[str], queries: NDArray[Any]) -> dict[str, 
     last = np.zeros(len(keys), np.int64)
     rows = np.flatnonzero(index.kind == INTENT)
     last[inverse[rows]] = rows
+    # an intent without an outcome counts on its own row; several of one key on the last of them
+    waiting = np.zeros(len(index.kind))
+    open_keys = np.flatnonzero(doubt)
+    waiting[last[open_keys]] = cost[last[open_keys]] * doubt[open_keys]
+    total = (counted + waiting) * among
+    by_teacher = np.bincount(index.teacher, weights=total, minlength=len(index.teachers))
+    return {name: float(by_teacher[code]) for code, name in enumerate(index.teachers) if name in names}
+
+
+def judges_spending(index: Index, queries: NDArray[Any]) -> dict[str, float]:
+    """Dollars of judges' replies per teacher that they were asked about, on these queries."""
     out: dict[str, float] = {}
-    for code, name in enumerate(index.teachers):
-        if name not in names:
-            continue
-        mine = (index.teacher == code) & among
-        total = float(counted[mine].sum())
-        for key in np.flatnonzero(doubt):
-            if mine[last[key]] and index.kind[last[key]] == INTENT:
-                total += float(cost[last[key]]) * int(doubt[key])
-        out[name] = total
+    for purpose in index.purposes:
+        kind, _, teacher = purpose.partition(":")
+        if kind == "judge" and teacher:
+            rows = index.rows(purpose=purpose)
+            rows = rows[np.isin(index.query[rows], queries)]
+            out[teacher] = float(np.nansum(index.cost_usd[rows]))
     return out

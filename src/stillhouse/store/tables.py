@@ -207,7 +207,9 @@ class TableWriter:
     def add(self, row: Mapping[str, Any]) -> None:
         """Append one row."""
         self._rows.append(row)
-        self._rows_bytes += sum(len(v) for v in row.values() if isinstance(v, str))
+        for value in row.values():
+            if type(value) is str:
+                self._rows_bytes += len(value)
         if len(self._rows) >= ROWS_IN_GROUP or self._rows_bytes >= self._group_bytes:
             self._flush()
 

@@ -19,7 +19,8 @@ from stillhouse.students.rendering import SYSTEM_PROMPT, Excluded, Form, Proof, 
 
 class HandoffTrainer:
     """tokenizer: a folder or hub name where the base itself is not at hand. checked False writes without proof, length
-    filter or packing, for a machine that has no tokenizer: the README says so. Further settings are Plan's."""
+    filter or packing, for a machine that has no tokenizer: the README says so. template: jinja text in place of the
+    base's own; template_name: the trainer's name for the base's. Further settings are Plan's."""
 
     kind = "handoff"
 
@@ -30,6 +31,7 @@ class HandoffTrainer:
         base: str = "Qwen/Qwen2.5-32B",
         tokenizer: str | None = None,
         template: str | None = None,
+        template_name: str = "qwen",
         form: Form = "inline",
         max_tokens: int = 32768,
         system_prompt: str = SYSTEM_PROMPT,
@@ -41,8 +43,9 @@ class HandoffTrainer:
         if unknown:
             raise UserMistake(f"train: unknown settings {', '.join(unknown)} for the hand-off to {trainer}")
         self.plan = Plan(
-            "", base=base, max_tokens=max_tokens, form=form, system=system_prompt, template_text=template or "", **plan
-        )
+            "", base=base, max_tokens=max_tokens, form=form, system=system_prompt, template_text=template or "",
+            template=template_name, **plan,
+        )  # fmt: skip
         self.renderer = None
         if checked:
             chat = Chat.load(tokenizer or base, template=template)

@@ -10,8 +10,11 @@ from __future__ import annotations
 import json
 import math
 import os
+import signal
+import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,8 @@ from stillhouse.records import UserMistake, canonical_json, content_hash
 from stillhouse.students.chat import Chat
 from stillhouse.students.packing import pack, shared_prefix
 from stillhouse.students.rendering import SYSTEM_PROMPT, Excluded, Form, Proof, Renderer, Sample, prove
+
+Watch = Callable[[Mapping[str, Any]], None]  # student, step, total_steps, loss, seconds_left
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,7 @@ class Local:
             raise UserMistake(
                 f"train: samples of {max_tokens} tokens do not fit into sequences of {self.schedule.sequence_tokens}"
             )
+        self.watch: Watch | None = None
         self.chat = Chat.load(base, template=template)
         self.renderer = Renderer(self.chat, form=form, max_tokens=max_tokens, system=system_prompt)
 
@@ -114,9 +120,11 @@ class Local:
         _write(folder / "plan.json", plan)
         model = Model(self.base, self.chat, method=self.method, rank=self.lora_rank, seed=seed, threads=self.threads)
         known = f"{name} {plan['fingerprint'][:16]}"  # other weights, other name: what names a served model's replies
-        seconds = Session(model, samples, self.schedule, folder, seed, self.save_every).run()
+        session = Session(model, samples, self.schedule, folder, seed, self.save_every)
+        seconds = session.run(name, self.watch)
         outputs = model.save(folder / "student", folder / "student.gguf" if self.export_gguf else None, name=known)
-        plan |= {"done": True, "seconds": round(seconds, 1), "outputs": [str(p.relative_to(folder)) for p in outputs]}
+        plan |= {"done": True, "seconds": round(seconds, 1), "outputs": [str(p.relative_to(folder)) for p in outputs],
+                 **_ends(folder / "losses.jsonl")}  # fmt: skip
         _write(folder / "plan.json", plan)
         (folder / "checkpoint.pt").unlink(missing_ok=True)
         return plan
@@ -126,11 +134,13 @@ class Local:
         facts = {
             "base": Path(self.base).name if Path(self.base).exists() else self.base, "method": self.method,
             "lora_rank": self.lora_rank if self.method == "lora" else None, "form": self.renderer.form, "seed": seed,
+            "max_tokens": self.renderer.max_tokens,
             "system_prompt": bool(self.renderer.system), **asdict(self.schedule),
         }  # fmt: skip
         data = content_hash(*(f"{s.key} {s.start} {content_hash(s.tokens.tobytes().hex())}" for s in samples))
         return {
-            "student": name, **facts, "samples": len(samples), "tokens": sum(len(s.tokens) for s in samples),
+            "student": name, "base_path": str(Path(self.base).resolve()) if Path(self.base).exists() else "", **facts,
+            "samples": len(samples), "tokens": sum(len(s.tokens) for s in samples),
             "trained_tokens": sum(len(s.tokens) - s.start for s in samples), "sequences": sequences,
             "total_steps": self.schedule.total(sequences), "done": False,
             "fingerprint": content_hash("student", canonical_json(facts), data),
@@ -154,11 +164,12 @@ class Session:
         self.prefix, self.sequences = laid(samples, schedule)
         self.total = schedule.total(len(self.sequences))
 
-    def run(self) -> float:
-        """Train to the end; returns the seconds of all sittings."""
+    def run(self, name: str = "", watch: Watch | None = None) -> float:
+        """Train to the end; returns the seconds of all sittings. The first Ctrl-C ends in a checkpoint."""
         step, before = self._resume()
         began = time.monotonic()
-        with (self.folder / "losses.jsonl").open("a", encoding="utf-8") as losses:
+        with (self.folder / "losses.jsonl").open("a", encoding="utf-8") as losses, _interrupts() as interrupted:
+            first = step
             while step < self.total:
                 started = time.monotonic()
                 told = self.model.step(
@@ -172,8 +183,15 @@ class Session:
                 row = {"step": step, "epoch": round(epoch, 4), **told, "seconds": round(time.monotonic() - started, 3)}
                 losses.write(json.dumps(row) + "\n")
                 losses.flush()
-                if step % self.save_every == 0 and step < self.total:
-                    self.model.save_state(self.folder / "checkpoint.pt", step, before + time.monotonic() - began)
+                spent = time.monotonic() - began
+                if (step % self.save_every == 0 or interrupted()) and step < self.total:
+                    self.model.save_state(self.folder / "checkpoint.pt", step, before + spent)
+                if watch is not None:
+                    left = spent / (step - first) * (self.total - step)
+                    watch({"student": name, "step": step, "total_steps": self.total, "loss": row["loss"],
+                           "seconds_left": round(left, 1)})  # fmt: skip
+                if interrupted():
+                    raise KeyboardInterrupt
         return before + time.monotonic() - began
 
     def _resume(self) -> tuple[int, float]:
@@ -194,6 +212,35 @@ class Session:
             order = np.random.default_rng([self.seed, epoch]).permutation(len(self.sequences))
             out.append(self.sequences[int(order[at])])
         return out
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C (or SIGTERM) came: the first is only noted, the second stops at once."""
+    hits = 0
+
+    def note(number: int, frame: Any) -> None:
+        nonlocal hits
+        hits += 1
+        if hits > 1:
+            raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():  # only there can signals be handled
+        yield lambda: False
+        return
+    former = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: hits > 0
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _ends(losses: Path) -> dict[str, float]:
+    """The mean loss of the first and of the last tenth of the steps."""
+    values = [json.loads(line)["loss"] for line in losses.read_text(encoding="utf-8").splitlines()]
+    some = max(1, len(values) // 10)
+    return {"first_loss": float(np.mean(values[:some])), "last_loss": float(np.mean(values[-some:]))}
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -187,6 +187,19 @@ class Proof:
     lost: Mapping[Form, str]
     shown: tuple[str, ...]
 
+    @property
+    def told(self) -> str:
+        """What was proved, in one line, and what the other forms would have done."""
+        others = ", ".join(
+            f"{form} " + (f"would lose it ({why})" if why else "would keep it too")
+            for form, why in self.lost.items()
+            if form != self.form
+        )
+        return (
+            f"thinking and answer stand in the text and inside the loss mask of {self.rows} rendered samples, and the "
+            f"end of the turn is trained (form {self.form}; {others})"
+        )
+
 
 def prove(renderer: Renderer, rows: Sequence[Mapping[str, Any]], *, show: int = 2) -> Proof:
     """Render rows in every form and see whether thinking and answer stand in the text and inside the loss mask.

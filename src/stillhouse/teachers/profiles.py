@@ -111,6 +111,21 @@ PROFILES: Mapping[str, Profile] = MappingProxyType({
 })  # fmt: skip
 
 
+# What a model's name says of the weights that it was trained from; the first that matches, so distils come first.
+_LINEAGE = (
+    ("am-thinking", "qwen2.5"), ("r1-distill-qwen", "qwen2.5"), ("r1-distill-llama", "llama-3"), ("qwq", "qwen2.5"),
+    ("qwen2.5", "qwen2.5"), ("qwen3", "qwen3"), ("qwen2", "qwen2"), ("deepseek-r1", "deepseek-v3"),
+    ("deepseek-v3", "deepseek-v3"), ("smollm2", "smollm2"), ("smollm3", "smollm3"), ("llama-3", "llama-3"),
+    ("llama3", "llama-3"), ("gemma-3", "gemma-3"), ("gemma3", "gemma-3"), ("gpt-oss", "gpt-oss"), ("glm-4", "glm-4"),
+)  # fmt: skip
+
+
+def family_of(model: str) -> str:
+    """The base lineage that a model's name or file name tells, "" where it tells none."""
+    name = model.lower().replace("_", "-")
+    return next((family for part, family in _LINEAGE if part in name), "")
+
+
 def find_profile(name: str) -> Profile:
     """The profile of that name; raises UserMistake with what was probably meant."""
     if name in PROFILES:

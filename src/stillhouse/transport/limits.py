@@ -98,7 +98,7 @@ class Limits:
             return await waiter.future
         except asyncio.CancelledError:
             if waiter.future.done() and not waiter.future.cancelled() and waiter.future.exception() is None:
-                self.abandon(waiter.future.result())  # it was granted in the same turn of the event loop
+                self.return_unused(waiter.future.result())  # it was granted in the same turn of the event loop
             elif waiter in self._queue:
                 self._queue.remove(waiter)
                 self._serve()
@@ -127,9 +127,17 @@ class Limits:
         self._serve()
 
     def abandon(self, slot: Slot) -> None:
-        """Give the slot back of a request that was not sent, or whose outcome we chose not to wait for."""
+        """Give the slot back of a request whose outcome we chose not to wait for."""
         self._close(slot).abandoned(slot.trial)
         self._serve()
+
+    def return_unused(self, slot: Slot) -> None:
+        """Give the slot back of a request that was never sent, and what it took of the pace."""
+        if self._requests is not None:
+            self._requests.give_back(1)
+        if self._tokens is not None:
+            self._tokens.give_back(slot.tokens)
+        self.abandon(slot)
 
     def hear(self, url: str, headers: Mapping[str, str]) -> None:
         """Rate-limit headers of any reply: where nothing remains, the endpoint rests until the reset."""

@@ -7,123 +7,167 @@ parquet, or published records. Out: `{id, outcome, score, rule, reason}` per row
 from __future__ import annotations
 
 import asyncio
-import itertools
+import contextlib
 import os
-from collections import deque
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
-import orjson
-import pyarrow as pa
-
-from stillhouse.loop import VerifierAt, structure
+from stillhouse.loop import VerifierAt
 from stillhouse.pipeline import Outcome
 from stillhouse.recipe import dataset_reader, usual_verifiers
-from stillhouse.records import Ask, Part, UserMistake, Verdict
-from stillhouse.store.segments import replaced
-from stillhouse.store.tables import TableWriter
-from stillhouse.workers import WorkerDied, WorkerError, WorkerPool, WorkerTimeout, rule_of
-
-WINDOW = 512  # rows read ahead of the oldest one that is still being judged
-SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.string()), pa.field("outcome", pa.string()), pa.field("score", pa.float64()),
-        pa.field("rule", pa.string()), pa.field("reason", pa.string()),
-    ]
-)  # fmt: skip
+from stillhouse.records import CATEGORIES, Part, UserMistake, Verdict, content_hash
+from stillhouse.verbs.judging import in_order, verdict_of
+from stillhouse.verbs.verify_output import Output, check_output
+from stillhouse.verbs.verify_progress import Progress
+from stillhouse.workers import WorkerPool
 
 
-def verify(source: Path, out: Path | None, *, diff: bool = False, adopt: bool = False, quiet: bool = False) -> Outcome:
-    """`stillhouse verify IN --out OUT`, or `RUN [--diff] [--adopt]`. Exit code 4 when a verdict is unknown."""
+def verify(
+    source: Path,
+    out: Path | None,
+    *,
+    diff: bool = False,
+    adopt: bool = False,
+    category: str | None = None,
+    workers: int | None = None,
+    quiet: bool = False,
+) -> Outcome:
+    """`stillhouse verify IN --out OUT`, or `RUN [--diff] [--adopt]`. Exit code 4 when a verdict is unknown.
+
+    category: of the rows that name none. Raises UserMistake with every broken row, before anything is judged.
+    """
+    if workers is not None and workers < 1:
+        raise UserMistake(f"--workers {workers}: one at least")
     if (source / "recipe.yaml").is_file():
         from stillhouse.verbs.reverify import reverify
 
-        return reverify(source, diff=diff, adopt=adopt, quiet=quiet)
+        given = [name for name, value in (("--out", out), ("--category", category)) if value is not None]
+        if given:
+            raise UserMistake(f"{' and '.join(given)}: of a file, and {source} is a run: its verdicts stay in the run")
+        return reverify(source, diff=diff, adopt=adopt, workers=workers, quiet=quiet)
     if not source.exists():
         raise UserMistake(f"{source}: there is no such file, and no run stands there")
-    if out is None:
-        raise UserMistake(f"where to? stillhouse verify {source} --out verdicts.jsonl")
     if diff or adopt:
         raise UserMistake("--diff and --adopt are of a run, not of a file")
-    counts = verify_file(source, out)
-    told = ", ".join(f"{outcome} {n}" for outcome, n in counts.items())
-    return Outcome(str(out), 4 if counts["unknown"] else 0, {"verify": counts}, [], None, None, [f"{out}: {told}"])
+    if out is None:
+        raise UserMistake(f"where to? stillhouse verify {source} --out verdicts.jsonl")
+    if category is not None and category not in CATEGORIES:
+        raise UserMistake(f"--category {category}: the categories are {', '.join(CATEGORIES)}")
+    check_output(source, out)
+    counts = verify_file(source, out, category=category, workers=workers, quiet=quiet)
+    told = ", ".join(f"{outcome} {counts[outcome]}" for outcome in ("pass", "fail", "unknown"))
+    lines = [f"{out}: {told}" + (f" ({counts['reused']} judged before)" if counts["reused"] else "")]
+    lines += [f"unknown, {rule}: {n}" for rule, n in counts["unknown_rules"].items()]
+    return Outcome(str(out), 4 if counts["unknown"] else 0, {"verify": counts}, told=lines)
 
 
-def verify_file(source: Path, out: Path, *, workers: int | None = None) -> dict[str, int]:
-    """Judge every row of a file or folder; the output appears whole or not at all. Returns counts by outcome."""
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a first reading of the input found: how many rows, and of which categories."""
+
+    rows: int
+    categories: frozenset[str]
+
+
+def survey(replies: Iterable[Any]) -> Survey:
+    """Read all rows once. Raises UserMistake with all that cannot be read, file and line each."""
+    rows, silent, categories, first = 0, 0, set(), None
+    for reply in replies:
+        rows += 1
+        categories.add(reply.query.category)
+        if reply.problem:
+            silent, first = silent + 1, first or reply
+    if first is not None and silent == rows:
+        raise UserMistake(
+            f"{first.query.origin}: no row holds a reply: it is read from `response`, the last turn of the assistant "
+            f"in `messages` or `conversations`, or `completion`; this row has {', '.join(map(str, first.row))}"
+        )
+    return Survey(rows, frozenset(categories))
+
+
+def verify_file(
+    source: Path, out: Path, *, category: str | None = None, workers: int | None = None, quiet: bool = False
+) -> dict[str, Any]:
+    """Judge every row of a file or folder; the output appears whole or not at all.
+
+    Returns {"pass", "fail", "unknown", "reused", "unknown_rules"}. reused: rows that an interrupted call had judged.
+    """
     part = dataset_reader()
-    reader = Part(part.path, {**part.settings, "path": str(source), "fallback": "unnamed"}).build()
-    return asyncio.run(_stream(reader(), out, usual_verifiers(), workers or max(1, os.cpu_count() or 2)))
+    given = {"path": str(source)} | ({"fallback": category} if category else {})
+    reader: Callable[[], Iterator[Any]] = Part(part.path, {**part.settings, **given}).build()
+    found = survey(reader())
+    parts = {name: verifier for name, verifier in usual_verifiers().items() if name in found.categories}
+    at = {name: VerifierAt.of(name, verifier.build()) for name, verifier in parts.items()}
+    with Progress(found.rows, quiet=quiet) as progress, Output(out, {n: v.version for n, v in at.items()}) as output:
+        try:
+            return asyncio.run(_judged(reader(), output, parts, at, workers, progress))
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            output.flush()
+            progress.say(
+                f"interrupted: {output.rows:,} of {found.rows:,} rows are judged and kept in {output.partial}; the "
+                "same command goes on from there"
+            )
+            raise KeyboardInterrupt from None
 
 
-async def _stream(replies: Iterator[Any], out: Path, verifiers: Mapping[str, Part], workers: int) -> dict[str, int]:
-    counts = {"pass": 0, "fail": 0, "unknown": 0}
-    at = {name: VerifierAt.of(name, part.build()) for name, part in verifiers.items()}
-    with _Writer(out) as writer, WorkerPool(verifiers, workers=workers) as pool:
-        waiting: deque[tuple[Any, asyncio.Task[Verdict]]] = deque()
-        for reply in itertools.chain(replies, [None]):
-            while waiting and (reply is None or len(waiting) >= WINDOW or waiting[0][1].done()):
-                first, task = waiting.popleft()
-                verdict = await task
+async def _judged(
+    replies: Iterator[Any],
+    output: Output,
+    parts: Mapping[str, Part],
+    at: Mapping[str, VerifierAt],
+    workers: int | None,
+    progress: Progress,
+) -> dict[str, Any]:
+    counts: Counter[str] = Counter({"pass": 0, "fail": 0, "unknown": 0})
+    rules: Counter[str] = Counter()
+    left = _not_judged_before(replies, output, counts, progress)
+    with contextlib.ExitStack() as stack:
+        pool: WorkerPool | None = None
+        if parts:
+            pool = stack.enter_context(WorkerPool(parts, workers=workers or max(1, os.cpu_count() or 2)))
+
+        async def judge(item: tuple[str, Any]) -> Verdict:
+            reply = item[1]
+            if reply.problem:
+                return Verdict.unknown("no_response", reply.problem)
+            if pool is None:
+                return await verdict_of(_NO_POOL, at, reply.query, reply.response)
+            return await verdict_of(pool, at, reply.query, reply.response)
+
+        async with contextlib.aclosing(in_order(left, judge, _characters)) as judged:
+            async for (of, reply), verdict in judged:
+                output.add(of, reply.query.id, verdict)
                 counts[verdict.outcome] += 1
-                writer.add({
-                    "id": first.query.id, "outcome": verdict.outcome, "score": verdict.score, "rule": verdict.rule,
-                    "reason": verdict.reason,
-                })  # fmt: skip
-            if reply is not None:
-                waiting.append((reply, asyncio.ensure_future(_judge(pool, at, reply))))
-                await asyncio.sleep(0)
-    return counts
+                if verdict.outcome == "unknown":
+                    rules[verdict.rule] += 1
+                progress.advance(output.rows, counts)
+    return {**counts, "reused": output.reused, "unknown_rules": dict(rules.most_common())}
 
 
-async def _judge(pool: WorkerPool, at: Mapping[str, VerifierAt], reply: Any) -> Verdict:
-    """One row's verdict: by form, then by its category's verifier; without judges a wish to ask stands as it is."""
-    query, response = reply.query, reply.response
-    if reply.problem:
-        return Verdict("fail", 0.0, "no_response", reply.problem)
-    formal = structure(response)
-    if formal is not None:
-        return formal
-    verifier = at.get(query.category)
-    if verifier is None:
-        return Verdict.unknown("no_verifier", f"no verifier for category {query.category!r}")
-    try:
-        verdict = await pool.call(verifier.part, "__call__", (query, response), deadline=verifier.deadline, tries=2)
-    except (WorkerTimeout, WorkerDied, WorkerError) as error:
-        return Verdict.unknown(*rule_of(error))
-    return verdict.so_far if isinstance(verdict, Ask) else verdict
+_NO_POOL: Any = None  # never called: without parts no category has a verifier
 
 
-class _Writer(AbstractContextManager["_Writer"]):
-    """Verdict rows as JSONL, or as parquet where the name says so; whole or not at all."""
-
-    def __init__(self, path: Path) -> None:
-        self._parquet = TableWriter(path, SCHEMA) if path.suffix == ".parquet" else None
-        self._path = path
-
-    def __enter__(self) -> _Writer:
-        if self._parquet is not None:
-            self._parquet.__enter__()
+def _not_judged_before(
+    replies: Iterator[Any], output: Output, counts: Counter[str], progress: Progress
+) -> Iterator[tuple[str, Any]]:
+    """The rows that remain, with their hashes; those before them stand in the partial output."""
+    for reply in replies:
+        of = content_hash(
+            reply.query.category, reply.query.key, reply.query.reference, reply.response.key,
+            reply.response.finish_reason, reply.query.id or "",
+        )  # fmt: skip
+        outcome = output.known(of)
+        if outcome is None:
+            yield of, reply
         else:
-            self._replacing = replaced(self._path)
-            self._file = self._replacing.__enter__().open("wb")
-        return self
+            counts[outcome] += 1
+            progress.advance(output.rows, counts)
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        if self._parquet is not None:
-            self._parquet.add(row)
-        else:
-            self._file.write(orjson.dumps(row, option=orjson.OPT_APPEND_NEWLINE))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._parquet is not None:
-            self._parquet.__exit__(kind, error, trace)
-        else:
-            self._file.close()
-            self._replacing.__exit__(kind, error, trace)
+def _characters(item: tuple[str, Any]) -> int:
+    reply = item[1]
+    size = len(reply.response.text) + len(reply.response.reasoning or "")
+    return size + sum(len(message.content) for message in reply.query.messages)
