@@ -19,6 +19,7 @@ from stillhouse.verifiers.math_shape import (
     Many,
     Named,
     Numbers,
+    Piece,
     Ratio,
     Region,
     Relation,
@@ -53,7 +54,7 @@ def statement(all_tokens: list[Token], depth: int) -> Shape:
     if isinstance(parameter, Named) and isinstance(parameter.value, Numbers):
         return Family(parameter.name, shapes[0] if len(shapes) == 2 else _listed(shapes[:-1], links))
     first = shapes[0]
-    conditioned = all(isinstance(shape, Region | Relation) for shape in shapes[1:])
+    conditioned = not {"or", "lor"} & set(links) and all(isinstance(shape, Region | Relation) for shape in shapes[1:])
     if conditioned and (
         isinstance(first, Scalar) or (isinstance(first, Named) and not isinstance(first.value, Region))
     ):
@@ -88,6 +89,8 @@ def _unknowns(system: Many) -> bool:
 
 def _listed(shapes: list[Shape], links: list[str]) -> Shape:
     """Several clauses: regions are joined or cut, everything else is a bare list."""
+    if links and set(links) <= {"or", "lor"} and any(isinstance(shape, Region) for shape in shapes):
+        shapes = [_as_points(shape) for shape in shapes]  # x = 1 or x > 3
     regions = [shape for shape in shapes if isinstance(shape, Region)]
     if len(regions) == len(shapes) and len({region.variable for region in regions}) == 1:
         if any(link in ("or", "lor") for link in links):
@@ -103,6 +106,13 @@ def _listed(shapes: list[Shape], links: list[str]) -> Shape:
             shape.items if isinstance(shape, Many) and shape.kind == "bare" and not _unknowns(shape) else (shape,)
         )
     return Many("bare", tuple(flat))
+
+
+def _as_points(shape: Shape) -> Shape:
+    """`x = 1` as a region of one point, beside other regions."""
+    if not isinstance(shape, Named) or not shape.plain or shape.function or not isinstance(shape.value, Scalar):
+        return shape
+    return Region((Piece(shape.value, True, shape.value, True),), shape.name) if shape.value.plain else shape
 
 
 def _clause(body: list[Token], depth: int) -> Shape:
