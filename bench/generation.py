@@ -40,7 +40,7 @@ class Mock:
         self.knobs = set(self.get("/config"))
 
     def get(self, path: str) -> dict[str, Any]:
-        with urllib.request.urlopen(self.address + path, timeout=30) as reply:  # noqa: S310  an address we were given
+        with urllib.request.urlopen(self.address + path, timeout=30) as reply:
             told: dict[str, Any] = json.load(reply)
         return told
 
@@ -74,7 +74,7 @@ def measured(command: list[str], folder: Path) -> dict[str, Any]:
     """What a command took; raises where it failed."""
     out, log = folder / "measured.json", folder / "log.txt"
     with log.open("wb") as file:
-        subprocess.run(  # noqa: S603  our own commands
+        subprocess.run(
             [sys.executable, str(HERE / "generation_measure.py"), str(out), "--", *command],
             check=True, stdout=file, stderr=subprocess.STDOUT, cwd=folder,
         )  # fmt: skip
@@ -91,8 +91,10 @@ def lay(folder: Path, mock: Mock, rows: int, in_flight: int, **teacher: Any) -> 
 
     run = folder / "run"
     (run / "1-queries").mkdir(parents=True)
-    made = (Query((Message("user", f"Which number stands in this mark? [id:{n}]"),), "math", id=str(n), ground_truth=str(n))
-            for n in range(rows))  # fmt: skip
+    made = (
+        Query((Message("user", f"Which number stands in this mark? [id:{n}]"),), "math", ground_truth=str(n))
+        for n in range(rows)
+    )
     write_rows(run / "1-queries" / "kept.parquet", map(query_to_row, sorted(made, key=lambda q: q.key)), QUERIES)
     (folder / "q.jsonl").write_text("")
     distill = teacher.pop("distill", {})
@@ -133,7 +135,7 @@ def fast(mock: Mock, peers: dict[str, str], *, rows: int, rounds: int) -> None:
     mock.set()
     kept: dict[str, list[tuple[float, float, dict[str, Any]]]] = {name: [] for name in ("stillhouse", *peers)}
     for turn in range(rounds):
-        for name in (list(kept) if turn % 2 == 0 else list(kept)[::-1]):
+        for name in list(kept) if turn % 2 == 0 else list(kept)[::-1]:
             both = []
             for count in (1, rows):
                 mock.get("/reset")

@@ -13,6 +13,7 @@ STAGE_MAY = {
     "seats",
     "gauges",
     "samples",
+    "scoring",
     "standing",
     "session",
     "store",
@@ -46,6 +47,7 @@ MAY: dict[str, set[str]] = {
     "recipe_students": {"records", "settings", "recipe", "recipe_checks"} | SHELVES,
     "standing": {"records", "store"},
     "samples": {"records", "session", "store"},
+    "scoring": {"records", "asking", "money", "seats", "store", "transport"},  # transport: dead endpoints
     "session": {
         "records",
         "loop",
@@ -58,7 +60,17 @@ MAY: dict[str, set[str]] = {
     },
     "progress": {"gauges"},
     "pipeline_students": {"records", "recipe", "recipe_students", "settings", "progress", "stages", "store"},
-    "pipeline": {"records", "recipe", "settings", "progress", "stages", "store", "engines", "pipeline_students"},
+    "pipeline": {
+        "records",
+        "recipe",
+        "settings",
+        "progress",
+        "scoring",  # what stops it has an exit code
+        "stages",
+        "store",
+        "engines",
+        "pipeline_students",
+    },
     "verbs": STAGE_MAY
     | {"recipe", "recipe_students", "settings", "pipeline", "pipeline_students", "progress", "stages"},
     "testing": {"records", "transport"},
