@@ -90,6 +90,9 @@ def run(
     until: Annotated[str | None, typer.Option("--until", metavar="STAGE", help="The last stage to run.")] = None,
     engine: Annotated[str | None, typer.Option("--engine", help="local or ray.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask nothing; print what would be asked.")] = False,
+    metrics: Annotated[
+        int | None, typer.Option("--metrics", metavar="PORT", help="Serve Prometheus metrics on 127.0.0.1:PORT.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Run a recipe. To run it again is to go on."""
@@ -98,8 +101,8 @@ def run(
     if dry_run:
         from stillhouse.verbs.dry_run import dry_run as tell
 
-        _end(tell(recipe, until=until), as_json)
-    _end(run_recipe(recipe, out, until=until, engine=engine, quiet=as_json), as_json)
+        _end(tell(recipe, out, until=until), as_json)
+    _end(run_recipe(recipe, out, until=until, engine=engine, quiet=as_json, metrics=metrics), as_json)
 
 
 def _stage(name: str, help_text: str) -> None:
@@ -133,6 +136,12 @@ def export(
 def compare(
     datasets: Annotated[list[Path], typer.Argument(metavar="RUN | A B ...", help="A run, or datasets that exist.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where the report goes.")] = None,
+    tokenizer: Annotated[
+        str, typer.Option("--tokenizer", metavar="NAME", help="Of datasets: what counts tokens, as in a recipe.")
+    ] = "embedded",
+    exact: Annotated[
+        bool, typer.Option("--exact-tokens", help="Of datasets: count every reply, not 20,000 queries of each.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare the teachers of a run, or datasets that exist already."""
@@ -140,7 +149,7 @@ def compare(
 
     if len(datasets) == 1 and (datasets[0] / "recipe.yaml").is_file():
         _end(run_stage(datasets[0], "compare", quiet=as_json), as_json)
-    _end(compare_existing(datasets, out, quiet=as_json), as_json)
+    _end(compare_existing(datasets, out, tokenizer=tokenizer, exact=exact, quiet=as_json), as_json)
 
 
 @app.command()
@@ -187,6 +196,13 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Of an endpoint: the folder (runs/evaluate-MODEL).")
     ] = None,
+    shape: Annotated[
+        str | None, typer.Option("--as", metavar="HARNESS", help="Also write the scores as lighteval or lm-eval does.")
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="RESULTS", help="Set results of lighteval or lm-eval beside the scores."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Evaluate students and teachers of a run, or an endpoint, on benchmarks."""
@@ -195,7 +211,7 @@ def evaluate(
     _end(
         ask(
             run, benchmarks=benchmarks, limit=limit, teachers=teachers, of=of, model=model, api_key_env=key,
-            price=price, budget_usd=budget, max_tokens=max_tokens, out=out, quiet=as_json,
+            price=price, budget_usd=budget, max_tokens=max_tokens, out=out, shape=shape, against=against, quiet=as_json,
         ),
         as_json,
     )  # fmt: skip
@@ -242,6 +258,19 @@ def audit(
 
     value, lines = prove(run, verifiers=verifiers)
     _tell(value, as_json, lines)
+
+
+@app.command()
+def serve(
+    run: RunFolder,
+    host: Annotated[str, typer.Option("--host", metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option("--port", metavar="N", help="0 takes a free port.")] = 8765,
+    open_browser: Annotated[bool, typer.Option("--open", help="Open a browser.")] = False,
+) -> None:
+    """Show the report with every trace of the run, on this machine only."""
+    from stillhouse.verbs.serve import serve as listen
+
+    listen(run, host=host, port=port, open_browser=open_browser)
 
 
 @app.command()

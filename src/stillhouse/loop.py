@@ -185,6 +185,9 @@ class Loop:
                 response = await self.asker.ask(seat, request, self.purpose)
             except NotRecorded:
                 seat.pairs.ended[position] = True
+                if seat.pairs.state(position) == WAITING:  # not one reply was recorded: nothing can be said of it
+                    why = "no reply to the query was recorded"
+                    seat.waits[why] = seat.waits.get(why, 0) + 1
                 return False
         else:  # the reply may have been another name's; the normal form is this teacher's
             response = replace(response, teacher=seat.name, query=query.key, thinking=seat.spec.thinking)

@@ -23,6 +23,7 @@ from stillhouse.settings import Recipe
 from stillhouse.stages.compare import compare, compare_datasets
 from stillhouse.stages.curate import curate
 from stillhouse.stages.distill import distill
+from stillhouse.stages.distill_forecast import told as told_check
 from stillhouse.stages.export import export
 from stillhouse.stages.filter import filter as filter_responses
 from stillhouse.stages.filter_scoring import Scoring
@@ -30,6 +31,7 @@ from stillhouse.stages.report import report
 from stillhouse.store.run import Run
 from stillhouse.store.tables import table_files
 
+TOKEN_SAMPLE = 20_000  # queries of a dataset whose tokens `compare A B` counts, unless all are wanted
 STAGES = ("curate", "distill", "filter", "export", "compare", "train", "evaluate", "report")
 
 
@@ -45,15 +47,16 @@ class Outcome:
     report: str | None = None
     told: list[str] = field(default_factory=list)
     halted: bool = False  # a stage could not be made to its end, and those after it need it
+    notes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
         return {
             "run": self.run, "exit_code": self.exit_code, "stages": self.stages, "waits": self.waits,
-            "decision": self.decision, "report": self.report,
+            "notes": self.notes, "decision": self.decision, "report": self.report,
         }  # fmt: skip
 
     def lines(self) -> list[str]:
-        return [*self.told, *(f"waits: {reason}" for reason in self.waits)]
+        return [*self.told, *self.notes, *(f"waits: {reason}" for reason in self.waits)]
 
 
 @dataclass(slots=True)
@@ -67,6 +70,7 @@ class Sitting:
     engine: Engine
     teller: Teller
     outcome: Outcome
+    metrics: int | None = None
 
     def path(self, until: str | None) -> None:
         """The stages in order, up to and including `until`; compare once more where students were evaluated.
@@ -135,7 +139,7 @@ class Sitting:
             return parts.files, settings, self._curate
         if name == "distill":
             journal = [f for folder in run.journals for f in sorted(folder.glob("*.journal"))]
-            log = [run.verdicts / "log"]
+            log = [run.verdicts / "log", *sorted((run.responses / "batch").rglob("*.jsonl"))]
             settings = [teachers, made.distill.model_dump(mode="json"), made.verify.model_dump(mode="json")]
             return [*queries, *journal, *log], settings, self._distill
         if name == "filter":
@@ -144,7 +148,8 @@ class Sitting:
             inputs = [*queries, verdicts, *accepted, run.filters]
             return inputs, [teachers, made.tokenizer, options], lambda: self._export(options)
         if name == "compare":
-            inputs = [*queries, verdicts, *accepted, run.filters, run.evaluations]
+            checked = [f for f in (run.responses / "account.json", run.folder / "forecast_check.json") if f.exists()]
+            inputs = [*queries, verdicts, *accepted, run.filters, run.evaluations, *checked]
             return inputs, [teachers, made.decide_by, made.margin.model_dump(), made.tokenizer], self._compare
         if name == "train":
             settings = pipeline_students.train_facts(made, parts)
@@ -153,8 +158,10 @@ class Sitting:
             inputs, settings = pipeline_students.evaluate_facts(made, parts, run, self.folder)
             return inputs, [*settings, options], lambda: self._students(name, options)
         if name == "report":
-            inputs = [run.report_json, *queries, verdicts, *accepted, run.filters, run.recipe]
-            return [*inputs, run.students / "losses.jsonl", run.evaluations], [], self._report
+            beside = [run.recipe, run.folder / "forecast.json", run.students / "losses.jsonl", run.evaluations]
+            beside += [run.verdicts / "audit.json"]
+            inputs = [run.report_json, *queries, verdicts, *accepted, run.filters, *beside]
+            return inputs, recipes.source_facts(made), self._report
         raise UserMistake(f"there is no stage {name}; the stages are {', '.join(STAGES)}")
 
     def _curate(self) -> tuple[dict[str, Any], list[Path]]:
@@ -182,7 +189,9 @@ class Sitting:
                 versions=self.recipe.verify.versions, attempts=settings.attempts,
                 truncated_attempts=settings.truncated_attempts, retries=settings.retries,
                 budget_usd=settings.budget_usd, workers=settings.workers, watch=watch, wanted=wanted,
+                tell=self.teller.say, metrics=self.metrics,
             )  # fmt: skip
+        self.outcome.notes += done.notes + (told_check(done.forecast_check) if done.forecast_check else [])
         self.outcome.waits += [f"{name}: {n} pairs: {why}" for name, w in done.waits.items() for why, n in w.items()]
         if done.outcome != "done":
             self.outcome.waits.insert(0, done.problem or done.outcome)
@@ -207,10 +216,17 @@ class Sitting:
         return counts, [self.run.filters]
 
     def _export(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[Path]]:
+        sources = recipes.source_facts(self.recipe)
+        unknown = [f"teacher {t.name}" for t in self.parts.teachers if t.terms == "unknown"]
+        unknown += [f"source {s['name']}" for s in sources if s["terms"] == "unknown"]
+        if unknown:
+            self.teller.say(
+                f"warning: whether one may train on them is not known of {', '.join(dict.fromkeys(unknown))}: find "
+                "out, and say `terms: yes` or `terms: no` in the recipe"
+            )
         counts = export(
-            self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer,
-            sources=recipes.source_facts(self.recipe), **options,
-        )  # fmt: skip
+            self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer, sources=sources, **options
+        )
         return counts, [self.run.datasets]
 
     def _compare(self) -> tuple[dict[str, Any], list[Path]]:
@@ -222,7 +238,7 @@ class Sitting:
         return counts, [self.run.report_json]
 
     def _report(self) -> tuple[dict[str, Any], list[Path]]:
-        return report(self.run), [self.run.report_html]
+        return report(self.run, sources=recipes.source_facts(self.recipe)), [self.run.report_html]
 
 
 @contextlib.contextmanager
@@ -242,7 +258,7 @@ def _sit(made: Recipe, folder: Path, out: Path, *, engine: str | None, quiet: bo
                 yield Sitting(made, parts, run, folder, worker, teller, outcome)
             except BaseException as error:
                 state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-                run.status.update(state=state, problem=str(error) or type(error).__name__)
+                run.status.update(stage=None, state=state, problem=str(error) or type(error).__name__)
                 raise
             _tell_end(run, outcome, teller)
 
@@ -277,8 +293,9 @@ def run_recipe(
     until: str | None = None,
     engine: str | None = None,
     quiet: bool = False,
+    metrics: int | None = None,
 ) -> Outcome:
-    """`stillhouse run RECIPE`. out: the run folder, default runs/NAME."""
+    """`stillhouse run RECIPE`. out: the run folder, default runs/NAME. metrics: a port of loopback to serve them on."""
     made = recipes.load_recipe(path)
     if until is not None and until not in STAGES:
         raise UserMistake(f"--until {until}: there is no such stage; the stages are {', '.join(STAGES)}")
@@ -289,7 +306,7 @@ def run_recipe(
     if engine is not None and engine not in ("local", "ray"):
         raise UserMistake(f"--engine {engine}: the engines are local and ray")
     folder = out or Path("runs") / made.name
-    return run_made(made, path.parent, folder, until=until, engine=engine, quiet=quiet)
+    return run_made(made, path.parent, folder, until=until, engine=engine, quiet=quiet, metrics=metrics)
 
 
 def run_made(
@@ -300,6 +317,7 @@ def run_made(
     until: str | None = None,
     engine: str | None = None,
     quiet: bool = False,
+    metrics: int | None = None,
 ) -> Outcome:
     """The same for a recipe that is loaded already; folder: where its paths start."""
     if until != "curate":
@@ -307,6 +325,7 @@ def run_made(
     with _sit(made, folder, out, engine=engine, quiet=quiet) as sitting:
         if until is None or STAGES.index(until) >= STAGES.index("train"):
             pipeline_students.refuse(made, sitting.parts, folder)
+        sitting.metrics = metrics
         sitting.path(until)
     return sitting.outcome
 
@@ -322,14 +341,29 @@ def run_stage(folder: Path, stage: str, *, quiet: bool = False, **options: Any) 
     return sitting.outcome
 
 
-def compare_existing(datasets: list[Path], out: Path | None, *, quiet: bool = False) -> Outcome:
-    """`stillhouse compare A B ... --out DIR`: report.json and report.html of datasets that exist already."""
+def compare_existing(
+    datasets: list[Path],
+    out: Path | None,
+    *,
+    tokenizer: str = "embedded",
+    exact: bool = False,
+    quiet: bool = False,
+) -> Outcome:
+    """`stillhouse compare A B ... --out DIR`: report.json and report.html of datasets that exist already.
+
+    tokenizer: as in a recipe. exact: count the tokens of every reply, not of TOKEN_SAMPLE queries a dataset.
+    """
     if len(datasets) < 2:
         raise UserMistake("compare takes a run folder, or two datasets and more")
-    folder = out or Path("runs") / "-".join(d.stem for d in datasets)
-    compare_datasets(datasets, folder, reader=recipes.dataset_reader(), tokenizer=recipes.tokenizer("embedded"))
+    folder = out or Path("runs") / "-".join(d.resolve().stem for d in datasets)
+    teller, started = Teller(quiet=quiet), time.monotonic()
+    counts = compare_datasets(
+        datasets, folder, reader=recipes.dataset_reader(), tokenizer=recipes.tokenizer(tokenizer),
+        token_sample=None if exact else TOKEN_SAMPLE, filters=recipes.dataset_filters(),
+    )  # fmt: skip
+    teller.stage("compare", counts, time.monotonic() - started)
     report(folder)
-    outcome = Outcome(str(folder), report=str(folder / "report.html"))
-    outcome.decision, outcome.told = Teller(quiet=quiet).decision(folder / "report.json")
+    outcome = Outcome(str(folder), stages={"compare": counts}, report=str(folder / "report.html"))
+    outcome.decision, outcome.told = teller.decision(folder / "report.json")
     outcome.told.append(f"report: {folder / 'report.html'}")
     return outcome

@@ -9,7 +9,6 @@ import contextlib
 import json
 import sys
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,6 @@ from stillhouse.gauges import Progress
 
 Watch = Callable[[Sequence[Progress]], None]
 LINE_SECONDS = 10.0
-ETA_SECONDS = 600.0
 
 
 class Teller:
@@ -51,21 +49,19 @@ class Teller:
         if self.quiet:
             yield None
             return
-        pace = _Pace()
         if self.console.is_terminal:
             with Live(console=self.console, refresh_per_second=4, transient=True) as live:
-                yield lambda rows: live.update(_table(rows, pace))
+                yield lambda rows: live.update(_table(rows))
             return
         last = 0.0
 
         def lines(rows: Sequence[Progress]) -> None:
             nonlocal last
-            pace.note(rows)
             if time.monotonic() - last >= LINE_SECONDS:
                 last = time.monotonic()
                 for row in rows:
-                    cells = zip(COLUMNS, _cells(row, pace), strict=True)
-                    self.say(f"{stage:8} " + ", ".join(f"{name} {cell}" for name, cell in cells))
+                    figures = zip(COLUMNS, cells(row), strict=True)
+                    self.say(f"{stage:8} " + ", ".join(f"{name} {cell}" for name, cell in figures if cell != "-"))
 
         yield lines
 
@@ -101,7 +97,10 @@ def _scalars(counts: Mapping[str, Any], *, zero: bool = False) -> str:
     return ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in shown.items())
 
 
-COLUMNS = ("teacher", "verified", "attempts/verified", "tok/s", "429s", "in flight", "dollars", "ETA")
+COLUMNS = (
+    "teacher", "verified", "attempts/verified", "tok/s", "429s", "in flight", "so far", "projected", "$/verified",
+    "ETA",
+)  # fmt: skip
 _FIGURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("queries", ("queries",)),
     ("verified", ("verified",)),
@@ -126,55 +125,37 @@ def _figure(facts: Mapping[str, Any], path: tuple[str, ...]) -> str:
     return f"{value:,.0f}" if isinstance(value, float) else f"{value:,}"
 
 
-class _Pace:
-    """How fast pairs came to rest over the last ten minutes, per teacher."""
-
-    def __init__(self) -> None:
-        self._seen: dict[str, deque[tuple[float, int]]] = {}
-
-    def note(self, rows: Sequence[Progress]) -> None:
-        now = time.monotonic()
-        for row in rows:
-            seen = self._seen.setdefault(row.teacher, deque())
-            seen.append((now, row.queries - row.states["waiting"]))
-            while seen and now - seen[0][0] > ETA_SECONDS:
-                seen.popleft()
-
-    def eta(self, row: Progress) -> str:
-        seen = self._seen.get(row.teacher)
-        if not row.states["waiting"]:
-            return "done"
-        if not seen or seen[-1][1] <= seen[0][1] or seen[-1][0] <= seen[0][0]:
-            return "-"
-        rate = (seen[-1][1] - seen[0][1]) / (seen[-1][0] - seen[0][0])
-        return _span(row.states["waiting"] / rate)
-
-
 def _span(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _cells(row: Progress, pace: _Pace) -> list[str]:
-    verified = row.states["verified"] + row.states["unverified"]
+def cells(row: Progress) -> list[str]:
+    """The figures of one teacher, in the order of COLUMNS; `-` for what is not known."""
+    eta = "done" if row.eta_seconds == 0 else "-" if row.eta_seconds is None else _span(row.eta_seconds)
     return [
         row.teacher,
-        f"{verified}/{row.queries} ({100 * verified / max(1, row.queries):.0f} %)",
-        f"{row.replies / verified:.2f}" if verified and row.replies else "-",
-        f"{row.tokens / row.seconds:.0f}" if row.seconds > 0 else "-",
-        str(row.rate_limited),
-        f"{row.in_flight}/{row.limit}",
-        "-" if row.spent_usd is None else f"{row.spent_usd:.2f}",
-        row.dead or pace.eta(row),
+        f"{row.verified:,}/{row.queries:,} ({100 * (row.verified_share or 0):.1f} %)",
+        "-" if row.attempts_per_verified is None else f"{row.attempts_per_verified:.2f}",
+        "-" if row.tokens_per_second is None else f"{row.tokens_per_second:,.0f}",
+        f"{row.rate_limited:,}",
+        f"{row.in_flight:,}/{row.limit:,}",
+        _dollars(row.spent_usd),
+        _dollars(row.projected_usd),
+        "-" if row.cost_per_verified_usd is None else f"${row.cost_per_verified_usd:.4f}",
+        row.dead or eta,
     ]
 
 
-def _table(rows: Sequence[Progress], pace: _Pace) -> Table:
-    pace.note(rows)
+def _dollars(value: float | None) -> str:
+    return "-" if value is None else f"${value:,.2f}"
+
+
+def _table(rows: Sequence[Progress]) -> Table:
     table = Table(box=None, pad_edge=False)
     for index, column in enumerate(COLUMNS):
         table.add_column(column, justify="left" if index == 0 else "right")
     for row in rows:
-        table.add_row(*(Text(cell) for cell in _cells(row, pace)))
+        table.add_row(*(Text(cell) for cell in cells(row)))
     return table

@@ -132,3 +132,18 @@ class Halves:
 
     def __call__(self, texts: list[str]) -> list[int]:
         return [len(text) // 2 for text in texts]
+
+
+class Noted(Whole):
+    """The same, which notes the number in each question that it checks, and is down while the file `broken` is there
+    and two dozen are noted."""
+
+    def __init__(self, notes: dict[str, str]) -> None:
+        self.log, self.broken = Path(notes["log"]), Path(notes["broken"])
+
+    def check(self, query: Query) -> Verdict:
+        with self.log.open("a") as out:
+            out.write(query.text.split()[2] + "\n")
+        if self.broken.exists() and len(self.log.read_text().split()) > 24:
+            return Verdict.unknown("sandbox", "no sandbox", transient=True)
+        return super().check(query)

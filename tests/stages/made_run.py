@@ -69,21 +69,23 @@ def make_run(
     drop_every: int = 17,
     words: float = 1.0,
     hostile: str | None = None,
+    names: str = "",
 ) -> Made:
+    """names: a text that stands in every id, source, category, rule and reason too."""
     random = np.random.default_rng(seed)
-    made_queries = sorted((_query(n, hostile) for n in range(queries)), key=lambda q: q.key)
+    made_queries = sorted((_query(n, hostile, names) for n in range(queries)), key=lambda q: q.key)
     hardness = random.normal(0, 1, queries)
     made = Made(folder, [_spec(t) for t in teachers], made_queries, [])
     for teacher in teachers:
         made.replies[teacher.name] = _ask(teacher, made, hardness, attempts, random, words, hostile)
-    _write(made, drop_every)
+    _write(made, drop_every, names)
     return made
 
 
-def _query(n: int, hostile: str | None) -> Query:
+def _query(n: int, hostile: str | None, names: str = "") -> Query:
     text = f"Question {n}: what is {n} + {n % 7}?" + (f" {hostile}" if hostile else "")
-    category = CATEGORIES[n % 3]
-    return Query((Message("user", text),), category, id=f"q{n}", source=f"made-{n % 2}", ground_truth=str(n + n % 7))
+    category, source = CATEGORIES[n % 3] + names, f"made-{n % 2}{names}"
+    return Query((Message("user", text),), category, id=f"q{n}{names}", source=source, ground_truth=str(n + n % 7))
 
 
 def _spec(teacher: MadeTeacher) -> TeacherSpec:
@@ -157,7 +159,7 @@ def _reply(
     }  # fmt: skip
 
 
-def _write(made: Made, drop_every: int) -> None:
+def _write(made: Made, drop_every: int, names: str = "") -> None:
     for part in ("1-queries", "2-responses", "3-verdicts", "4-filters"):
         (made.folder / part).mkdir(parents=True, exist_ok=True)
     write_rows(made.folder / "1-queries" / "kept.parquet", map(query_to_row, made.queries), QUERIES)
@@ -167,18 +169,21 @@ def _write(made: Made, drop_every: int) -> None:
     hit = {"key": rejected["key"], "id": "r0", "source": "made-0", "rule": "benchmark_ngram", "match": "what is 2 + 2",
            "item": "bench-1", "item_text": "what is 2 + 2, asked the benchmark"}  # fmt: skip
     found = {"items": 40, "rejected": 1, "items_found": 1, "rules": {"benchmark_ngram": 1}, "hits": [hit]}
-    (made.folder / "1-queries" / "contamination.json").write_text(json.dumps({"benchmarks": {"bench": found}}))
+    hit |= {"id": f"r0{names}", "match": f"what is 2 + 2{names}", "item_text": f"asked the benchmark{names}"}
+    told = {"benchmarks": {f"bench{names}": found}}
+    (made.folder / "1-queries" / "contamination.json").write_text(json.dumps(told))
     pairs = sorted(made.pairs, key=lambda p: (p["teacher"], p["query"]))
     write_rows(made.folder / "3-verdicts" / "pairs.parquet", pairs, PAIRS)
-    asyncio.run(_journal(made))
+    asyncio.run(write_journal(made))
     with VerdictLog(made.folder / "3-verdicts" / "log") as log:
         for reply in (r for replies in made.replies.values() for r in replies):
-            log.append(_verdict(reply))
+            log.append(_verdict(reply, names))
     for name, replies in made.replies.items():
         _write_accepted(made, name, replies, drop_every)
 
 
-async def _journal(made: Made) -> None:
+async def write_journal(made: Made) -> None:
+    """Append the replies of a made run to its journal."""
     with Journal(made.folder / "2-responses") as journal:
         replies = [_response(r) for replies in made.replies.values() for r in replies]
         for start in range(0, len(replies), 500):
@@ -189,13 +194,13 @@ def _response(reply: dict[str, Any]) -> Response:
     return Response(**{k: v for k, v in reply.items() if k != "passed"})
 
 
-def _verdict(reply: dict[str, Any]) -> VerdictRow:
+def _verdict(reply: dict[str, Any], names: str = "") -> VerdictRow:
     passed = reply["passed"]
     return VerdictRow(
         query=reply["query"], prompt=reply["prompt"], teacher=reply["teacher"], identity=reply["identity"],
         attempt=reply["attempt"], response=reply["key"], verifier="math", version="1", reference="",
-        outcome="pass" if passed else "fail", score=float(passed), rule="exact",
-        reason="equal" if passed else "17 is not 18",
+        outcome="pass" if passed else "fail", score=float(passed), rule=f"exact{names}",
+        reason=("equal" if passed else "17 is not 18") + names,
     )  # fmt: skip
 
 

@@ -189,14 +189,20 @@ def test_hostile_rows_are_rejected_with_a_reason_and_counted(tmp_path: Path, wor
     assert rejected["empty"]["reason"] == "no column 'question'"
 
 
-def test_no_rows_at_all_give_empty_files(tmp_path: Path) -> None:
-    counts, kept, rejected = curated(tmp_path, [rows(source="nothing")])
-    assert (counts["in"], kept, rejected) == (0, {}, {})
-    assert len(table_files(tmp_path / "1-queries", "kept")) == 1
+def test_sources_without_any_row_are_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").touch()
+    source = Part("stillhouse.sources.files:Files", {"path": str(tmp_path / "q.jsonl"), "category": "math"})
+    with pytest.raises(UserMistake, match=r"the sources hold no row at all: .*q.jsonl"):
+        curated(tmp_path / "run", [source])
+
+
+def test_one_source_without_rows_beside_others_is_none(tmp_path: Path) -> None:
+    counts, kept, _ = curated(tmp_path, [rows(source="nothing"), rows({"id": "x", "query": "What is 3 + 1?"})])
+    assert (counts["in"], set(kept)) == (1, {"x"})
 
 
 def test_a_benchmark_without_text_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(UserMistake, match="benchmark blank has no text"):
+    with pytest.raises(UserMistake, match="benchmark blank has no text in any row"):
         curated(tmp_path, [rows({"query": "What is 1 + 1?"})], avoid=[("blank", rows({"query": " "}, {"id": "x"}))])
 
 
@@ -296,3 +302,42 @@ def test_a_run_killed_under_local_goes_on_under_ray_and_back(tmp_path: Path) -> 
                 (tmp_path / f"mended{mended}").touch()
         assert all(reads()[n] == before[n] for n in finished)
     assert finished >= {0, 1, 2, 3}
+
+
+def test_a_group_that_was_checked_and_written_is_not_checked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [{"id": str(n), "query": f"What is {n} plus {n}?", "ground_truth": "2"} for n in range(40)]
+    source, broken = rows(*given), tmp_path / "broken"
+    broken.touch()
+    monkeypatch.setattr("stillhouse.stages.curate.SMALL_GROUP_ROWS", 10)
+    verifiers = {"math": Part("curate_parts:Noted", {"notes": {"log": str(tmp_path / "log"), "broken": str(broken)}})}
+    with pytest.raises(UserMistake, match="cannot check references now"):
+        curated(tmp_path / "run", [source], verifiers=verifiers)
+    before = (tmp_path / "log").read_text().split()
+    broken.unlink()
+    counts, kept, _ = curated(tmp_path / "run", [source], verifiers=verifiers)
+    assert counts["kept"] == len(kept) == 40
+    after = (tmp_path / "log").read_text().split()[len(before) :]
+    assert (
+        len(before) > 24
+        and len(set(after) & set(before)) < 20  # those of the group that failed
+        and set(before) | set(after) == set(map(str, range(40)))
+    )
+
+
+def test_shards_blocks_and_spans_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [LONG.replace("evening", name).replace("17", str(n % 5)) for n, name in enumerate(NAMES * 30)]
+    lines = [{"id": str(n), "query": text, "category": "math"} for n, text in enumerate(texts)]
+    lines[50:50] = [{"id": "x", "messages": [{"role": "user", "content": "Hello"}] * 2, "category": "math", "note": 1}]
+    (tmp_path / "q.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    source = Part("stillhouse.sources.files:Files", {"path": str(tmp_path / "q.jsonl")})
+    exam = ("exam", rows({"query": "Tell us now: " + LONG.replace("17", "1")}))
+    found = []
+    for number, (block, span, groups) in enumerate([(50_000, 1 << 26, 2500), (7, 1 << 26, 10), (30, 2000, 50)]):
+        monkeypatch.setattr("stillhouse.stages.curate_reading.BLOCK_ROWS", block)
+        monkeypatch.setattr("stillhouse.sources.files.SPLIT_BYTES", span)
+        monkeypatch.setattr("stillhouse.stages.curate.SMALL_GROUP_ROWS", groups)
+        found.append(curated(tmp_path / str(number), [source], avoid=[exam]))
+    assert found[0] == found[1] == found[2]
+    assert found[0][0]["rules"].keys() >= {"duplicate", "near_duplicate", "benchmark_ngram"}

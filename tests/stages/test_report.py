@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import xml.etree.ElementTree as ElementTree
 from base64 import b64decode
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -13,18 +14,23 @@ from typing import Any
 
 import pytest
 from made_run import Made, MadeTeacher, make_run, word_tokens
+from made_students import make_students
 
 from stillhouse.records import UserMistake
 from stillhouse.stages import report_traces
 from stillhouse.stages.compare import compare
 from stillhouse.stages.report import report
+from stillhouse.stages.report_page import _split
 from stillhouse.stages.report_svg import log_ticks, nice_ticks, number
 
 HOSTILE = (
     "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> "
-    "<!--<script> &amp; {{x}} ${1} \u2028 \x07 <a href='javascript:alert(1)'>x</a> http://example.com/beacon.png"
+    "<!--<script> &amp; {{x}} ${1} \u2028 \x07 <a href='javascript:alert(1)'>x</a> http://example.com/beacon.png "
+    "</style></svg></pre></body></html> ]]> \x1b[31mred\x1b[0m \u202egnirts desrever\u202c "
+    "data:text/html,<script>x</script>"
 )
 TEACHERS = (MadeTeacher("am", 0.75, 80), MadeTeacher("qwen", 0.55, 50), MadeTeacher("r1", 0.4, 60, terms="no"))
+HOSTILE_NAMES = ("constructor", "toString", "a." + "very-long-name-" * 8)
 
 
 def reported(folder: Path, *, queries: int = 60, **settings: Any) -> Made:
@@ -39,6 +45,17 @@ def reported(folder: Path, *, queries: int = 60, **settings: Any) -> Made:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     place = tmp_path_factory.mktemp("run")
     reported(place, hostile=HOSTILE)
+    return place
+
+
+@pytest.fixture(scope="module")
+def named_badly(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose ids, sources, categories, rules, reasons, hits and terms are hostile too."""
+    place = tmp_path_factory.mktemp("bad")
+    teachers = [MadeTeacher(name, 0.5 + 0.1 * n, 40) for n, name in enumerate(HOSTILE_NAMES)]
+    made = make_run(place, tuple(teachers), queries=30, hostile=HOSTILE, names=HOSTILE)
+    compare(place, teachers=made.specs, tokenizer=word_tokens)
+    report(place, name=HOSTILE, sources=[{"name": HOSTILE, "licence": HOSTILE, "terms": HOSTILE}])
     return place
 
 
@@ -67,12 +84,27 @@ def elements(folder: Path) -> Elements:
     return parser
 
 
-def test_hostile_text_makes_no_element(folder: Path) -> None:
-    found = elements(folder)
+@pytest.mark.parametrize("of", ["folder", "named_badly"])
+def test_hostile_text_makes_no_element(of: str, request: pytest.FixtureRequest) -> None:
+    found = elements(request.getfixturevalue(of))
     assert [tag for tag, _ in found.found if tag == "script"] == ["script", "script"]
     assert not [tag for tag, _ in found.found if tag in ("img", "iframe", "object", "embed", "link", "base", "form")]
     assert not [attrs for _, attrs in found.found if any(name.startswith("on") for name in attrs)]
-    assert not [attrs for _, attrs in found.found if "javascript:" in str(attrs)]
+    assert not [attrs for _, attrs in found.found if "javascript:" in f"{attrs.get('href')} {attrs.get('src')}"]
+
+
+def test_no_control_character_and_no_override_of_direction_reaches_the_markup(named_badly: Path) -> None:
+    markup = (named_badly / "report.html").read_text().split('<script type="application/json"')[0]
+    assert not re.findall(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", markup)
+    assert "‹U+202E›" in markup and "\u241b[31m" in markup
+
+
+def test_every_chart_file_is_well_formed_xml(named_badly: Path) -> None:
+    files = list((named_badly / "report").glob("*.svg"))
+    assert len(files) >= 9
+    for file in files:
+        root = ElementTree.fromstring(file.read_text())
+        assert not [e for e in root.iter() if e.tag.rpartition("}")[2] in ("script", "image", "foreignObject", "a")]
 
 
 def test_nothing_is_loaded_from_elsewhere(folder: Path) -> None:
@@ -101,7 +133,7 @@ def test_the_data_holds_every_query_and_its_traces_as_they_were(folder: Path) ->
     assert len(index["key"]) == 60 and len(index["sampled"]) == 60
     items = [item for chunk in data["chunks"] for item in json.loads(gzip.decompress(b64decode(chunk[2])))]
     assert all(HOSTILE in item["messages"][0]["content"] for item in items)
-    trace = items[0]["traces"]["am"][0]
+    trace = items[0]["traces"][0][0]
     assert HOSTILE.strip() in trace["thinking"]
     assert trace["outcome"] in ("pass", "fail") and trace["rule"] == "exact"
 
@@ -135,6 +167,45 @@ def test_a_report_only_reads(folder: Path) -> None:
     before = state()
     report(folder)
     assert state() == before
+
+
+def test_what_stages_left_beside_is_shown(tmp_path: Path) -> None:
+    made = make_run(tmp_path, TEACHERS, queries=60)
+    make_students(tmp_path, {"am": 0.6, "qwen": 0.4})
+    span = {"expected": 60, "low": 50, "high": 70}
+    forecast = {"queries": 60, "pilot": 10, "teachers": {"am": {"verified": span, "cost_usd": None}}}
+    (tmp_path / "forecast.json").write_text(json.dumps(forecast))
+    compare(tmp_path, teachers=made.specs, tokenizer=word_tokens)
+    report(tmp_path, sources=[{"name": "pool", "licence": "MIT", "terms": "no"}])
+    page = (tmp_path / "report.html").read_text()
+    assert 'id="students"' in page and 'id="chart-losses"' in page and 'id="chart-student_scores"' in page
+    assert 'id="forecast"' in page and "held" in page
+    assert "Student against student" in page
+    assert "pool" in page and "no: compared, never written as training rows" in page
+
+
+def test_a_loss_file_cut_by_a_kill_is_read_up_to_the_cut(tmp_path: Path) -> None:
+    made = make_run(tmp_path, TEACHERS, queries=30)
+    make_students(tmp_path, {"am": 0.6, "qwen": 0.4})
+    with (tmp_path / "6-students" / "losses.jsonl").open("a") as file:
+        file.write('{"student": "am", "teacher": "am", "st')
+    compare(tmp_path, teachers=made.specs, tokenizer=word_tokens)
+    assert report(tmp_path)["charts"] >= 12
+
+
+def test_a_forecast_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    made = make_run(tmp_path, TEACHERS, queries=30)
+    compare(tmp_path, teachers=made.specs, tokenizer=word_tokens)
+    (tmp_path / "forecast.json").write_text("{")
+    with pytest.raises(UserMistake, match=r"forecast\.json is not JSON"):
+        report(tmp_path)
+
+
+def test_the_decision_is_split_where_its_first_clause_ends() -> None:
+    lead, rest = _split("a verifies 3 % (b 2 %; 9 queries); about 40 would decide; which teaches is open.", ["a", "b"])
+    assert (lead, rest) == ("a verifies 3 % (b 2 %; 9 queries).", "About 40 would decide; which teaches is open.")
+    assert _split("No teacher leads; b is ahead.", ["a", "b"]) == ("No teacher leads.", "b is ahead.")
+    assert _split("One sentence.", []) == ("One sentence.", "")
 
 
 def test_the_same_run_gives_the_same_page(folder: Path) -> None:
@@ -266,6 +337,30 @@ def test_a_hostile_trace_stays_text(browser: Any, folder: Path) -> None:
     assert browser.execute_script("return document.querySelectorAll('img, .open script, .open a').length") == 0
     assert requests(browser) == [f"file://{folder}/report.html"]
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+@pytest.mark.browser
+def test_hostile_names_stay_text_and_turn_no_line(browser: Any, named_badly: Path) -> None:
+    opened(browser, named_badly)
+    shown = open_first(browser)
+    assert "‹U+202E›gnirts desrever" in shown and "\u241b[31mred" in shown
+    assert len(browser.find_elements("css selector", ".side")) == 3
+    assert browser.title != "owned"
+    assert browser.execute_script("return document.querySelectorAll('img, a[href^=java], .open script').length") == 0
+    assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+    assert requests(browser) == [f"file://{named_badly}/report.html"]
+    assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+
+
+@pytest.mark.browser
+def test_a_mark_of_a_chart_tells_what_it_stands_for(browser: Any, folder: Path) -> None:
+    opened(browser, folder)
+    told = browser.execute_script(
+        "const dot = document.querySelector('#chart-decision svg.wide circle');"
+        "dot.dispatchEvent(new PointerEvent('pointermove', {bubbles: true, clientX: 5, clientY: 5}));"
+        "const tip = document.getElementById('tip'); return tip.hidden ? null : tip.textContent"
+    )
+    assert told is not None and "95 % interval" in told
 
 
 @pytest.mark.browser

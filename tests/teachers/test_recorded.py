@@ -37,11 +37,25 @@ def test_it_is_a_teacher() -> None:
         {"id": "q7", "content": "2"},
         {"id": 7, "answer": "2"},
         {"query": "1 + 1?", "message": {"role": "assistant", "content": "2"}},
+        {"messages": [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2"}]},
+        {"conversations": [{"from": "human", "value": "1 + 1?"}, {"from": "gpt", "value": "2"}]},
     ],
 )
 def test_a_row_is_found_by_text_key_or_id(row: dict[str, Any]) -> None:
     query = ask(id=str(row.get("id", "other")))
     assert reply(recorded(row), query).text == "2"
+
+
+def test_the_thinking_of_a_last_assistant_turn_is_its_reply_s() -> None:
+    turns = [{"role": "user", "content": "1 + 1?"}, {"role": "assistant", "content": "2", "reasoning": "we add"}]
+    assert reply(recorded({"messages": turns}), ask()).parts.thinking == "we add"
+
+
+def test_rows_that_lack_the_same_are_told_in_one_line() -> None:
+    with pytest.raises(UserMistake) as caught:
+        recorded(*({"query": f"{number} + 1?"} for number in range(100))).identity("math")
+    assert len(caught.value.problems) == 1
+    assert "row 1:" in caught.value.problems[0] and "99 rows more, the last at teacher r: row 100" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["reasoning", "reasoning_content", "thinking", "think_content"])

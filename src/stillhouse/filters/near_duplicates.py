@@ -23,8 +23,8 @@ _SEED = 20504
 
 @dataclass(frozen=True, slots=True)
 class Signatures:
-    """bands: (bands, n), 0 where a text is too short to compare; text i has the sorted shingle hashes
-    shingles[offsets[i]:offsets[i + 1]]."""
+    """bands: (bands, n), 0 where a text is too short to compare; text i has the shingle hashes
+    shingles[offsets[i]:offsets[i + 1]], in the order of the text."""
 
     bands: U64
     shingles: U64
@@ -61,6 +61,8 @@ class NearDuplicates:
     def candidates(self, hashes: U64, rows: I64) -> tuple[NDArray[np.int64], int]:
         """Pairs (m, 2) of rows, earlier first, that share a hash of one band; and how many buckets were too large
         to propose all their pairs. hashes must be of one band, without the 0 of short texts."""
+        twice = _repeated(hashes)
+        hashes, rows = hashes[twice], rows[twice]
         order = np.lexsort((rows, hashes))
         pairs, capped = _bucket_pairs(hashes[order], rows[order], BUCKET_ALL_PAIRS, BUCKET_NEIGHBOURS)
         return pairs, int(capped)
@@ -72,7 +74,8 @@ class NearDuplicates:
 
     def similarity(self, signatures: Signatures, left: I64, right: I64) -> NDArray[np.float64]:
         """Exact Jaccard of the shingle sets of texts left[i] and right[i]."""
-        result: NDArray[np.float64] = _jaccard(signatures.shingles, signatures.offsets, left, right)
+        sets, ends = _as_sets(signatures.shingles.copy(), signatures.offsets)
+        result: NDArray[np.float64] = _jaccard(sets, signatures.offsets, ends, left, right)
         return result
 
     @staticmethod
@@ -109,15 +112,9 @@ def _sign(words, word_offsets, numbers, groups, factors, terms, width, shortest,
                 value = (value ^ words[first + j + k]) * prime
                 value ^= value >> np.uint64(32)
             own[j] = mix(value)
-        own.sort()
-        unique = 1
-        for j in range(1, count):
-            if own[j] != own[unique - 1]:
-                own[unique] = own[j]
-                unique += 1
-        filled += unique
+        filled += count
         least[:] = np.uint32(0xFFFFFFFF)
-        for j in range(unique):
+        for j in range(count):
             low = np.uint32(own[j])
             high = np.uint32(own[j] >> np.uint64(32))
             for k in range(perms):
@@ -163,11 +160,48 @@ def _bucket_pairs(hashes, rows, all_pairs, neighbours):  # type: ignore[no-untyp
 
 
 @numba.njit(cache=True, nogil=True)
-def _jaccard(shingles, offsets, left, right):  # type: ignore[no-untyped-def]  # compiled
+def _repeated(hashes):  # type: ignore[no-untyped-def]  # compiled
+    """Places of hashes that may stand more than once: nearly all others need not be sorted."""
+    size = 1 << 12
+    while size < 8 * len(hashes):
+        size *= 2
+    mask = np.uint64(size - 1)
+    seen, twice = np.zeros(size >> 3, np.uint8), np.zeros(size >> 3, np.uint8)
+    for value in hashes:
+        place, bit = (value & mask) >> np.uint64(3), np.uint8(1) << np.uint8(value & np.uint64(7))
+        twice[place] |= seen[place] & bit
+        seen[place] |= bit
+    found = np.empty(len(hashes), np.int64)
+    count = 0
+    for at in range(len(hashes)):
+        value = hashes[at]
+        found[count] = at
+        count += (twice[(value & mask) >> np.uint64(3)] >> np.uint8(value & np.uint64(7))) & 1
+    return found[:count]
+
+
+@numba.njit(cache=True, nogil=True)
+def _as_sets(shingles, offsets):  # type: ignore[no-untyped-def]  # compiled
+    """Sorts each text's shingles in place and drops its repetitions; returns where each set ends."""
+    ends = np.empty(len(offsets) - 1, np.int64)
+    for row in range(len(offsets) - 1):
+        own = shingles[offsets[row] : offsets[row + 1]]
+        own.sort()
+        unique = min(len(own), 1)
+        for j in range(1, len(own)):
+            if own[j] != own[unique - 1]:
+                own[unique] = own[j]
+                unique += 1
+        ends[row] = offsets[row] + unique
+    return shingles, ends
+
+
+@numba.njit(cache=True, nogil=True)
+def _jaccard(shingles, offsets, ends, left, right):  # type: ignore[no-untyped-def]  # compiled
     out = np.zeros(len(left), np.float64)
     for pair in range(len(left)):
-        a, a_end = offsets[left[pair]], offsets[left[pair] + 1]
-        b, b_end = offsets[right[pair]], offsets[right[pair] + 1]
+        a, a_end = offsets[left[pair]], ends[left[pair]]
+        b, b_end = offsets[right[pair]], ends[right[pair]]
         both, either = 0, (a_end - a) + (b_end - b)
         while a < a_end and b < b_end:
             if shingles[a] == shingles[b]:

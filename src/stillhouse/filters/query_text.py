@@ -1,22 +1,25 @@
 """Which query texts are dropped before anything is asked: each filter is a plain function of a query.
 
-In: a Query. Out: a Verdict whose detail holds the matching text. Cheap tests for a substring come first, since
-nearly every query passes: together they take a few microseconds a query.
+In: a Query. Out: a Verdict whose detail holds the matching text. Nearly every query passes, so each filter has
+`suspects(texts)`, which says at native speed which queries it need not be called for (see query_screen).
 """
 
 from __future__ import annotations
 
+import functools
+
 import regex
 
+from stillhouse.filters import query_screen
 from stillhouse.records import Query, Verdict
 
 # Texts are hostile: every repetition below is possessive (`*+`) or bounded, so that no pattern takes quadratic time.
-_ODD = regex.compile(
+ODD_ONES = regex.compile(
     r"[^\x00-\x7F\p{L}\p{M}\p{N}\p{Z}\p{P}\p{Sc}\p{Sm}\p{Sk}"
     r"\u00A0-\u00FF\u2000-\u214F\u2190-\u23FF\u2460-\u24FF\u25A0-\u25FF\u27C0-\u27EF\u2980-\u2AFF"
     r"\u3000-\u33FF\uFF00-\uFFEF]"
 )
-_BROKEN = regex.compile(r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x84\x86-\x9F\uFFFD\p{Co}\p{Cs}]")
+BROKEN = regex.compile(r"[\x00-\x08\x0B\x0C\x0E-\x1F\x7F-\x84\x86-\x9F\uFFFD\p{Co}\p{Cs}]")
 _CJK = regex.compile(r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Hangul}]")
 _FENCE = regex.compile(r"^[ \t]{0,3}```", regex.M)
 _DOLLAR = regex.compile(r"\\.|\$\$?", regex.S)
@@ -66,12 +69,12 @@ def odd_characters(query: Query, share: float = 0.30, broken_share: float = 0.01
     text = _user_text(query)
     if text.isascii() and text.isprintable():
         return _PASS_ODD
-    broken = _BROKEN.findall(text)
+    broken = BROKEN.findall(text)
     if len(broken) > broken_share * len(text):
         return _fail("odd_characters", f"{len(broken)} of {len(text)} characters are control or replacement", broken)
     if text.isascii():
         return _PASS_ODD
-    odd = _ODD.findall(text)
+    odd = ODD_ONES.findall(text)
     if len(odd) + len(broken) > share * len(text):
         return _fail("odd_characters", f"{len(odd) + len(broken)} of {len(text)} characters are odd", odd + broken)
     return _PASS_ODD
@@ -133,6 +136,12 @@ def image(query: Query) -> Verdict:
         return _fail("image", "refers to an image", [found.group()])
     return _PASS_IMAGE
 
+
+for _filter, _bit in (
+    (oversized, query_screen.OVERSIZED), (odd_characters, query_screen.ODD), (incomplete, query_screen.INCOMPLETE),
+    (url, query_screen.URL), (table, query_screen.TABLE), (image, query_screen.IMAGE),
+):  # fmt: skip
+    _filter.suspects = functools.partial(query_screen.suspects, bit=_bit)  # type: ignore[attr-defined]
 
 _PASS_OVERSIZED, _PASS_ODD, _PASS_INCOMPLETE, _PASS_URL, _PASS_TABLE, _PASS_IMAGE = (
     Verdict("pass", 1.0, rule) for rule in ("oversized", "odd_characters", "incomplete", "url", "table", "image")

@@ -10,18 +10,24 @@ import difflib
 import glob
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from stillhouse.records import CATEGORIES, Query, Terms, UserMistake
-from stillhouse.sources.lines import Problems
+from stillhouse.records import CATEGORIES, Part, Query, Terms, UserMistake
+from stillhouse.sources.lines import Problems, Span, line_spans
 from stillhouse.sources.opening import FORMATS, PACKED, file_format
-from stillhouse.sources.reading import read_rows
-from stillhouse.sources.rows import FIELDS, TEXTS, Shape, did_you_mean, has_text_column, named, to_query
+from stillhouse.sources.reading import Chunk, read_chunks, read_rows
+from stillhouse.sources.row_columns import columns_of_rows, to_columns
+from stillhouse.sources.rows import FIELDS, TEXTS, Shape, did_you_mean, has_text_column, named, pick, to_query
+from stillhouse.store.columns import QueryColumns
 
 # What stands beside data in the folders that `datasets` and hubs write, and holds no rows.
 _BESIDE = frozenset({
     "dataset_info.json", "dataset_infos.json", "dataset_dict.json", "state.json", "config.json", "metadata.json",
     "status.json", "report.json", "contamination.json",
 })  # fmt: skip
+
+
+SPLIT_BYTES = 64 << 20  # a larger file of plain lines is read in spans of about this size
 
 
 class Files:
@@ -31,7 +37,8 @@ class Files:
     file's stem. columns: our field -> column (`{query: problem, ground_truth: answer}`); fields are `query` or
     `messages`, id, category, source, system, ground_truth, test_case, instruction_constrain. terms: may what is made
     of these queries be trained on. format: where a file's name does not say. folder: what a relative path starts from
-    (the recipe's own). limit: read so many rows. Raises UserMistake at once for what does not need the files' content.
+    (the recipe's own). limit: read so many rows. span: a part of one file, as `pieces` cuts it.
+    Raises UserMistake at once for what does not need the files' content.
     """
 
     def __init__(
@@ -45,6 +52,7 @@ class Files:
         encoding: str = "utf-8",
         folder: str | None = None,
         limit: int | None = None,
+        span: Sequence[int] | None = None,
     ) -> None:
         mistakes = [
             f"columns: {name!r} is no field of a query{did_you_mean(name, FIELDS)}; known: {', '.join(FIELDS)}"
@@ -63,47 +71,108 @@ class Files:
         self.category, self.source, self.columns = category, source, dict(columns or {})
         self.terms, self.format, self.encoding = terms, format, encoding
         self.folder, self.limit = folder, limit
+        self.span: Span | None = (span[0], span[1], span[2]) if span else None
 
     def files(self) -> list[str]:
         """Every file in order: as given, by name within a folder or glob. Raises UserMistake for what is missing."""
         return find_files(self.paths, self.folder, self.format)
 
     def __call__(self) -> Iterator[Query]:
+        for block in self.blocks():
+            yield from map(block.query, range(len(block)))
+
+    def blocks(self) -> Iterator[QueryColumns]:
+        """The same rows, column by column, about a megabyte at a time."""
         problems = Problems()
         left = self.limit
         for file in self.files():
-            for query in self._queries(file, problems):
+            for block in self._blocks(file, problems, left):
+                block = block if left is None else block.head(left)
+                yield block
+                left = None if left is None else left - len(block)
                 if left is not None and left <= 0:
                     return
-                left = left - 1 if left is not None else None
-                yield query
         problems.raise_if_any()
 
-    def _queries(self, file: str, problems: Problems) -> Iterator[Query]:
+    def pieces(self, part: Part) -> list[Part]:
+        """The same source in parts that are read apart: one a file, several of a large file of plain lines."""
+        if self.limit is not None:
+            return [part]
+        own = {name: value for name, value in part.settings.items() if name != "folder"}
+        pieces = []
+        for file in self.files():
+            spans: list[Span | None] = [None]
+            if self._splits(file):
+                spans = list(line_spans(file, SPLIT_BYTES))
+            pieces += [
+                Part(part.path, own | {"path": file} | ({"span": list(span)} if span and len(spans) > 1 else {}))
+                for span in spans
+            ]
+        return pieces
+
+    def _splits(self, file: str) -> bool:
+        lines = "://" not in file and (self.format or file_format(file)) == "jsonl" and Path(file).suffix not in PACKED
+        return lines and self.encoding in ("utf-8", "utf8") and Path(file).stat().st_size > SPLIT_BYTES
+
+    def _blocks(self, file: str, problems: Problems, most: int | None) -> Iterator[QueryColumns]:
         shape = Shape(self.category, self.source, self.columns, source_name(file))
         texts, header = any(name in self.columns for name in TEXTS), None
-        for line, row in read_rows(file, problems, self.format, self.encoding):
-            header = header if header is not None else list(row)
-            texts = texts or has_text_column(row)
-            try:
-                query = to_query(row, shape, f"{file}:{line}")
-            except ValueError as error:
-                problems.add(f"{file}:{line}: {error}")
+        for chunk in read_chunks(file, problems, self.format, self.encoding, most=most, span=self.span):
+            if not len(chunk.numbers):
                 continue
+            origins = [f"{file}:{number}" for number in chunk.numbers]
+            columns = _columns(chunk, shape)
+            block = to_columns(columns, len(origins), shape, origins) if columns is not None else None
+            if header is None:
+                header = chunk.names()
+            if block is not None:
+                texts = texts or has_text_column(columns or {})
+            else:
+                block = QueryColumns()
+                for origin, row in zip(origins, chunk.as_rows(), strict=True):
+                    texts = texts or has_text_column(row)
+                    try:
+                        block.add(to_query(row, shape, origin))
+                    except ValueError as error:
+                        problems.add(f"{origin}: {error}")
             if not problems.count:  # once something is broken the rest is only read for what else is
-                yield query
-        if header is None:
-            return
+                yield block
+        if header is not None:
+            self._tell_missing(file, problems, header, texts, shape)
+
+    def _tell_missing(self, file: str, problems: Problems, header: list[str], texts: bool, shape: Shape) -> None:
+        missing = [column for column in self.columns.values() if column not in shape.found]
+        if self.span and (missing or not texts):  # a part of a file does not speak for all of it
+            for _, row in read_rows(file, Problems(), self.format, self.encoding):
+                header = header if header[: len(row)] == list(row) else list(dict.fromkeys([*header, *row]))
+                texts = texts or has_text_column(row)
+                missing = [column for column in missing if not _has(row, column)]
+                if texts and not missing:
+                    return
         if not texts:
             problems.add(
                 f"{file}: no row has `query` or `messages`; it has {named(header)}. "
                 f"Say which column holds the question: `columns: {{query: {_likely(header)}}}`"
             )
-        for column in self.columns.values():
-            if column not in shape.found:
-                problems.add(
-                    f"{file}: there is no column {column!r}{did_you_mean(column, header)}; it has {named(header)}"
-                )
+        for column in missing:
+            problems.add(f"{file}: there is no column {column!r}{did_you_mean(column, header)}; it has {named(header)}")
+
+
+def _columns(chunk: Chunk, shape: Shape) -> Mapping[str, Sequence[Any]] | None:
+    names = chunk.names()
+    if not shape.columns and "query" not in names:
+        return None  # to_columns would say so after all the work
+    if chunk.rows is not None:
+        return columns_of_rows(chunk.rows, shape)
+    return {name: chunk.batch.column(at).to_pylist() for at, name in enumerate(names)}
+
+
+def _has(row: Mapping[str, Any], column: str) -> bool:
+    try:
+        pick(row, column)
+    except KeyError:
+        return False
+    return True
 
 
 def _likely(columns: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import io
 import itertools
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import orjson
@@ -20,6 +20,8 @@ from stillhouse.records import UserMistake
 from stillhouse.sources.opening import open_binary
 
 Row = dict[str, Any]
+Span = tuple[int, int, int]  # of a file of lines: offset of its start, of its end, number of its first line
+CHUNK_BYTES = 1 << 20
 TOLD = 5  # so many problems of one source are told in full, the rest as a number
 
 
@@ -49,20 +51,20 @@ def decode_json(line: bytes | str) -> Any:
     """
     try:
         value = orjson.loads(line)
-        if not _rounded(value):
+        if not rounded(value):
             return value
     except orjson.JSONDecodeError:
         pass
     return mend_surrogates(json.loads(line.decode("utf-8") if isinstance(line, bytes) else line))
 
 
-def _rounded(value: Any) -> bool:
+def rounded(value: Any) -> bool:
     """Whether orjson met an integer of more than 64 bits: it gives the nearest float, and digits are lost."""
     if isinstance(value, float):
         return abs(value) >= 2.0**63
     if isinstance(value, dict):
-        return any(_rounded(item) for item in value.values() if not isinstance(item, str))
-    return isinstance(value, list) and any(_rounded(item) for item in value if not isinstance(item, str))
+        return any(rounded(item) for item in value.values() if not isinstance(item, str))
+    return isinstance(value, list) and any(rounded(item) for item in value if not isinstance(item, str))
 
 
 def mend_surrogates(value: Any) -> Any:
@@ -93,20 +95,87 @@ def _lines(path: str, encoding: str) -> Iterator[tuple[int, bytes | str]]:
 
 def read_jsonl(path: str, problems: Problems, encoding: str) -> Iterator[tuple[int, Row]]:
     for number, line in _lines(path, encoding):
-        if not line.strip():
-            continue
-        try:
-            row = decode_json(line)
-        except UnicodeDecodeError as error:
-            problems.add(not_utf8(path, number, error))
-            continue
-        except (ValueError, RecursionError) as error:
-            problems.add(f"{path}:{number}:{_column(error)}: broken JSON line: {_said(error)}")
-            continue
-        if not isinstance(row, dict):
-            problems.add(f"{path}:{number}:1: a line must hold a JSON object, not {_kind(row)}")
-            continue
-        yield number, row
+        row = _row_of_line(path, number, line, problems)
+        if row is not None:
+            yield number, row
+
+
+def _row_of_line(path: str, number: int, line: bytes | str, problems: Problems) -> Row | None:
+    """The object of a line; None for a blank line, and for a broken one, which is told."""
+    if not line.strip():
+        return None
+    try:
+        row = decode_json(line)
+    except UnicodeDecodeError as error:
+        problems.add(not_utf8(path, number, error))
+        return None
+    except (ValueError, RecursionError) as error:
+        problems.add(f"{path}:{number}:{_column(error)}: broken JSON line: {_said(error)}")
+        return None
+    if isinstance(row, dict):
+        return row
+    problems.add(f"{path}:{number}:1: a line must hold a JSON object, not {_kind(row)}")
+    return None
+
+
+def read_jsonl_chunks(
+    path: str, problems: Problems, most: int | None, span: Span | None
+) -> Iterator[tuple[Sequence[int], list[Row], list[bytes] | None]]:
+    """UTF-8 lines a chunk at a time, as (line numbers, objects, lines); the quick way, which does not look at numbers.
+
+    A chunk in which a line is broken, blank or no object is read again line by line, and comes without its lines.
+    most: rows wanted at most; span: only lines that begin between two offsets.
+    """
+    with open_binary(path) as stream:
+        at, end, number = span or (0, None, 1)
+        stream.seek(at) if span else None
+        while end is None or at < end:
+            lines = stream.readlines(CHUNK_BYTES) if most is None else list(itertools.islice(stream, min(most, 1024)))
+            if not lines:
+                return
+            if end is not None:
+                lines = _before(lines, at, end)
+            at += sum(map(len, lines))
+            try:
+                rows = [orjson.loads(line) for line in lines]
+                quick = set(map(type, rows)) == {dict}
+            except orjson.JSONDecodeError:
+                quick = False
+            numbers: Sequence[int] = range(number, number + len(lines))
+            if not quick:
+                if number == 1:
+                    lines[0] = lines[0].removeprefix(b"\xef\xbb\xbf")
+                read = [(n, _row_of_line(path, n, line, problems)) for n, line in zip(numbers, lines, strict=True)]
+                numbers, rows = [n for n, row in read if row is not None], [row for _, row in read if row is not None]
+            number += len(lines)
+            yield numbers, rows, lines if quick else None
+            if most is not None:
+                most -= len(rows)
+                if most <= 0:
+                    return
+
+
+def _before(lines: list[bytes], at: int, end: int) -> list[bytes]:
+    """Those of the lines from offset `at` on that begin before `end`."""
+    for place, line in enumerate(lines):
+        if at >= end:
+            return lines[:place]
+        at += len(line)
+    return lines
+
+
+def line_spans(path: str, size: int) -> list[Span]:
+    """A file of lines in spans of about `size` bytes: offsets of the first line's start and of the end, and the first
+    line's number."""
+    spans: list[Span] = []
+    number = 1
+    with open_binary(path) as stream:
+        start = 0
+        while block := stream.read(size):
+            block += stream.readline() if not block.endswith(b"\n") else b""
+            spans.append((start, start + len(block), number))
+            start, number = start + len(block), number + block.count(b"\n")
+    return spans
 
 
 def not_utf8(path: str, line: int, error: UnicodeDecodeError) -> str:

@@ -34,8 +34,8 @@ REPLY = frozenset({
     "response", "answer", "think_content", "answer_content", "verify_score", "ppl", "model_name", "answer_source",
     "finish_reason", "thinking", "reasoning", "reasoning_content",
 })  # fmt: skip
-_FLAT_40M = frozenset({"question_source", "answer_source", "pass_rate_r1"})
-_USED = frozenset({*FIELDS, "question_source", "reference_answer", "instruction_id_list", "kwargs"})
+FLAT_40M = frozenset({"question_source", "answer_source", "pass_rate_r1"})
+USED = frozenset({*FIELDS, "question_source", "reference_answer", "instruction_id_list", "kwargs"})
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ def to_query(row: Mapping[str, Any], shape: Shape, origin: str) -> Query:
     extra = {
         name: value
         for name, value in row.items()
-        if name not in _USED and name not in REPLY and name not in mapped and value is not None
+        if name not in USED and name not in REPLY and name not in mapped and value is not None
     }
-    test_case = _object(cell("test_case"), "test_case", problems)
+    test_case = object_of(cell("test_case"), "test_case", problems)
     constraints = constraints_of(constrain, problems)
     if problems:
         extra["problem"] = "; ".join(problems)
@@ -90,8 +90,8 @@ def to_query(row: Mapping[str, Any], shape: Shape, origin: str) -> Query:
         category=category_of(shape.category or text_of(cell("category"))),
         id=text_of(cell("id")),
         source=source,
-        system=_query_system(own_system or system),
-        ground_truth=_nothing_as_none(text_of(cell("ground_truth", "reference_answer"))),
+        system=query_system(own_system or system),
+        ground_truth=nothing_as_none(text_of(cell("ground_truth", "reference_answer"))),
         test_case=test_case,
         instruction_constrain=constraints,
         origin=origin,
@@ -129,7 +129,7 @@ def pick(row: Mapping[str, Any], column: str) -> Any:
 
 def is_flat_40m(row: Mapping[str, Any]) -> bool:
     """Whether a row is of the flat published shape, whose `question` and `answer` are query and reply."""
-    return "question" in row and not _FLAT_40M.isdisjoint(row)
+    return "question" in row and not FLAT_40M.isdisjoint(row)
 
 
 def has_text_column(row: Mapping[str, Any]) -> bool:
@@ -260,18 +260,18 @@ def _without_thinking(role: str, text: str) -> str:
     return normal_form(text).answer
 
 
-def _query_system(text: str | None) -> str | None:
+def query_system(text: str | None) -> str | None:
     """The query's own system text; that of a think/answer template belongs to the teacher that was asked."""
     if text is None or not text.strip() or ("<think>" in text and "<answer>" in text):
         return None
     return text
 
 
-def _nothing_as_none(text: str | None) -> str | None:
+def nothing_as_none(text: str | None) -> str | None:
     return text if text is not None and text.strip() else None
 
 
-def _object(value: Any, name: str, problems: list[str]) -> Mapping[str, Any] | None:
+def object_of(value: Any, name: str, problems: list[str]) -> Mapping[str, Any] | None:
     """An object given as such or as JSON text; None with a problem where it is neither."""
     if isinstance(value, str):
         if not value.strip():
@@ -300,7 +300,7 @@ def constraints_of(value: Any, problems: list[str]) -> Mapping[str, Any] | None:
 
     kwargs come as a list of objects full of nulls, as a list of JSON texts, or as one JSON text; nulls are left out.
     """
-    given = _object(value, "instruction_constrain", problems)
+    given = object_of(value, "instruction_constrain", problems)
     if given is None:
         return None
     ids, kwargs = given.get("instruction_id_list"), given.get("kwargs")

@@ -6,6 +6,7 @@ In: sources, query filters, benchmarks to avoid, a verifier per category. Out: `
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections import Counter
@@ -21,19 +22,21 @@ from stillhouse.engines.engine import Engine
 from stillhouse.engines.shards import sweep, told_when_full, whole_file
 from stillhouse.records import Part, UserMistake, canonical_json, content_hash
 from stillhouse.stages.curate_deciding import Corpus, drop_benchmark_hits, drop_duplicates, drop_near_duplicates
-from stillhouse.stages.curate_reading import Judging, Piece, ReadPiece, text_array
+from stillhouse.stages.curate_reading import Judging, Piece, ReadPiece
 from stillhouse.stages.curate_semantic import drop_semantic_hits
+from stillhouse.stages.curate_tables import text_array
 from stillhouse.stages.curate_writing import Group, WriteGroup, Written
 from stillhouse.store.run import Run
 from stillhouse.store.tables import QUERIES, REJECTED, TableWriter
 
 NEAR_DUPLICATES = Part("stillhouse.filters.near_duplicates:NearDuplicates")
 CONTAMINATION = Part("stillhouse.filters.contamination:Contamination")
-GROUP_ROWS = 50_000  # rows that are checked and written by one task
+GROUP_ROWS = 25_000  # rows that are checked and written by one task
+SMALL_GROUP_ROWS = 2_500  # the same where all rows come to no more than eight tasks
 MOST_GROUPS = 512  # each opens every shard: more of them would make large pools quadratic
 ONE_FILE_ROWS = 20_000  # up to here the parts become one file
 HITS_TOLD = 1000  # hits of a benchmark that contamination.json spells out; rejected.parquet has all
-_VERSION = 1  # of the shards' layout and of the rules, a part of the work folder's name
+_VERSION = 2  # of the shards' layout and of the rules, a part of the work folder's name
 
 
 def curate(
@@ -70,6 +73,8 @@ def curate(
     for made in engine.imap(ReadPiece(judging), [Piece(n, part, work) for n, part in enumerate(pieces)]):
         shards += made
         run.status.update(curate={"read": sum(rows for _, rows in shards)})
+    if not any(rows for _, rows in shards):
+        raise UserMistake("the sources hold no row at all: " + ", ".join(str(_where(part)) for part in sources))
     corpus = Corpus.of(shards, work)
     drop_duplicates(corpus, engine)
     found: dict[str, Any] = {"near_duplicates": drop_near_duplicates(corpus, engine, near) if near else None}
@@ -100,6 +105,10 @@ def _pieces(sources: Sequence[Part]) -> Iterator[Part]:
             yield part
 
 
+def _where(part: Part) -> Any:
+    return next((part.settings[name] for name in ("path", "hub", "mapping", "gym") if name in part.settings), part.path)
+
+
 def _described(part: Part) -> list[Any]:
     """A spec with what its files look like now, so that a changed file is read again."""
     stats = []
@@ -126,13 +135,24 @@ def _benchmark_items(avoid: Sequence[tuple[str, Part]]) -> Iterator[tuple[str, s
     mistakes = []
     for name, part in avoid:
         filled = 0
-        for query in part.build()():
-            text = query.text.strip()
-            if text:
-                filled += 1
-                yield name, query.id or query.origin or query.key, text
+        try:
+            for query in part.build()():
+                text = query.text.strip()
+                if text:
+                    filled += 1
+                    yield name, query.id or query.origin or query.key, text
+        except UserMistake as mistake:
+            mistakes += [
+                f"avoid: {name}: {problem}"
+                + ("; in `avoid` that is `column: COLUMN`" if "`columns:" in problem else "")
+                for problem in mistake.problems
+            ]
+            continue
         if not filled:
-            mistakes.append(f"avoid: benchmark {name} has no text in any row: name its column in `columns`")
+            mistakes.append(
+                f"avoid: benchmark {name} has no text in any row: it is empty, or its questions stand in another "
+                f"column: {{path: FILE, name: {name}, column: COLUMN}}"
+            )
     if mistakes:
         raise UserMistake(*mistakes)
 
@@ -154,9 +174,11 @@ def _write(
     with whole_file(match) as place, place.open("wb") as out:
         np.save(out, corpus.match)
     rows = len(corpus.state)
-    groups = max(min(-(-rows // GROUP_ROWS), MOST_GROUPS), min(2 * engine.workers, -(-rows // 500)), 1)
+    # the same whatever the engine, so that the parts are the same files, and those that were finished serve again
+    groups = max(min(-(-rows // GROUP_ROWS), MOST_GROUPS), min(-(-rows // SMALL_GROUP_ROWS), 8), 1)
+    decided = hashlib.blake2b(corpus.state.tobytes() + corpus.match.tobytes(), digest_size=8).hexdigest()
     task = WriteGroup(
-        corpus.spans(), state, match, items, tuple(corpus.hit_files), verifiers, frozenset(supplied), work
+        corpus.spans(), state, match, items, tuple(corpus.hit_files), verifiers, frozenset(supplied), work, decided
     )
     ranges = [Group(n, (n << 64) // groups, ((n + 1) << 64) // groups - 1) for n in range(groups)]
     return list(engine.imap(task, ranges))

@@ -21,13 +21,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stillhouse.engines.parts import callable_of
+from stillhouse.engines.parts import callable_of, imported
 from stillhouse.engines.shards import whole_folder
 from stillhouse.records import Part, Query, UserMistake, Verdict
-from stillhouse.store.tables import QUERIES, query_to_row, to_table
+from stillhouse.stages.curate_tables import query_table, text_array
+from stillhouse.store.columns import QueryColumns, QueryTexts
 
 BLOCK_ROWS = 50_000
 BLOCK_BYTES = 32 << 20
+GATHERED_ROWS, GATHERED_CHARACTERS = 1024, 1 << 20
 KERNEL_BYTES = 4 << 20  # text whose words are in memory at once
 MATCH_CHARACTERS = 2000
 
@@ -75,26 +77,38 @@ class ReadPiece:
         if not folder.exists():
             judge = _Judge(self.judging)
             with whole_folder(folder) as place:
-                for number, block in enumerate(_blocks(piece.source.build()())):
+                for number, block in enumerate(_blocks(piece.source.build())):
                     shard = place / f"{number:05d}"
                     shard.mkdir()
                     judge.write(block, shard)
         return [(str(shard), len(np.load(shard / "rule.npy", mmap_mode="r"))) for shard in sorted(folder.iterdir())]
 
 
-def _blocks(source: Iterator[Query]) -> Iterator[list[Query]]:
-    block: list[Query] = []
+def _blocks(source: Any) -> Iterator[QueryColumns]:
+    """The rows of a source in blocks: what its `blocks()` gives, gathered, else record by record."""
+    given = source.blocks() if hasattr(source, "blocks") else _gathered(source())
+    block = QueryColumns()
     size = 0
+    for more in given:
+        block.extend(more)
+        size += sum(map(len, more.text)) + sum(len(m.content) for turns in more.turns if turns for m in turns)
+        if len(block) >= BLOCK_ROWS or size >= BLOCK_BYTES:
+            yield block
+            block, size = QueryColumns(), 0
+    if len(block):
+        yield block
+
+
+def _gathered(source: Iterator[Query]) -> Iterator[QueryColumns]:
+    block = QueryColumns()
     for query in source:
         if not isinstance(query, Query):
             raise UserMistake(f"a source must yield Query records, not {type(query).__name__}")
-        block.append(query)
-        size += sum(len(message.content) for message in query.messages)
-        if len(block) >= BLOCK_ROWS or size >= BLOCK_BYTES:
+        block.add(query)
+        if len(block) >= GATHERED_ROWS or len(query.text) >= GATHERED_CHARACTERS:
             yield block
-            block, size = [], 0
-    if block:
-        yield block
+            block = QueryColumns()
+    yield block
 
 
 class _Judge:
@@ -102,7 +116,7 @@ class _Judge:
 
     def __init__(self, judging: Judging) -> None:
         self.judging = judging
-        self.filters = [callable_of(part) for part in judging.filters]
+        self.filters = [(callable_of(part), _screen_of(part)) for part in judging.filters]
         self.checks: dict[str, Callable[[Query], Verdict]] = {}
         self.near = judging.near_duplicates.build() if judging.near_duplicates else None
         self.contamination: Any = None
@@ -110,19 +124,14 @@ class _Judge:
             items = pq.read_table(judging.avoid, columns=["text"])["text"].to_pylist()
             self.contamination = judging.contamination.build().index(items)
 
-    def write(self, block: Sequence[Query], shard: Path) -> None:
-        rules = np.zeros(len(block), np.uint8)
-        flags: list[Told] = []
-        for ordinal, query in enumerate(block):
-            rule, flag = self._row(query)
-            if flag is not None:
-                rules[ordinal] = rule
-                flags.append((ordinal, -1, *flag))
-        high, low = _keys(block)
+    def write(self, block: QueryColumns, shard: Path) -> None:
+        keys = block.make_keys()
+        high, low = keys[:, 0].copy(), keys[:, 1].copy()
+        table, whole, texts = query_table(block)
+        rules, flags = self._rules(block, texts)
         order = np.lexsort((low, high))
         position = np.empty_like(order)
         position[order] = np.arange(len(order))
-        table, texts = queries_table(block)
         with pa.OSFile(str(shard / "rows.arrow"), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
             writer.write_table(table.take(order), max_chunksize=4096)
         np.save(shard / "rule.npy", rules)
@@ -131,25 +140,45 @@ class _Judge:
         np.save(shard / "sorted.npy", high[order])
         np.save(shard / "order.npy", order)
         np.save(shard / "position.npy", position)
-        np.save(shard / "reference.npy", np.fromiter((_reference(q) for q in block), np.uint64, len(block)))
+        np.save(shard / "reference.npy", _references(block.ground_truth))
         write_told(shard / "flags.arrow", flags, position)
-        write_told(shard / "hits.arrow", self._texts(block, texts, rules, shard), position)
+        write_told(shard / "hits.arrow", self._texts(block, whole, rules, shard), position)
 
-    def _row(self, query: Query) -> tuple[int, tuple[str, str, str] | None]:
-        if not query.text.strip():
-            problem = (query.extra or {}).get("problem") or "the row has no text"
-            return NO_TEXT, ("no_text", str(problem), "")
-        if query.ground_truth is None and query.test_case is None and query.instruction_constrain is None:
-            verdict = self._check(query)
+    # ---- what a row by itself can tell ----
+
+    def _rules(self, block: QueryColumns, texts: QueryTexts) -> tuple[NDArray[np.uint8], list[Told]]:
+        rules = np.zeros(len(block), np.uint8)
+        flags: list[Told] = []
+
+        def reject(row: int, state: int, rule: str, reason: str, match: str = "") -> None:
+            rules[row] = state
+            flags.append((row, -1, rule, reason, match))
+
+        for row, text in enumerate(block.text):
+            if not text or text.isspace():
+                reject(row, NO_TEXT, "no_text", str((block.extra[row] or {}).get("problem") or "the row has no text"))
+        for row in self._without_reference(block):
+            verdict = self._check(block.query(row)) if not rules[row] else None
             if verdict is not None and verdict.rule == "no_reference":
-                problem = (query.extra or {}).get("problem")
-                return NO_REFERENCE, ("no_reference", f"{verdict.reason}; {problem}" if problem else verdict.reason, "")
-        for judge in self.filters:
-            verdict = judge(query)
-            if verdict.outcome == "fail":
-                match = str((verdict.detail or {}).get("match", ""))[:MATCH_CHARACTERS]
-                return FILTERED, (verdict.rule, verdict.reason, match)
-        return ALIVE, None
+                problem = (block.extra[row] or {}).get("problem")
+                reject(row, NO_REFERENCE, "no_reference", f"{verdict.reason}; {problem}" if problem else verdict.reason)
+        for judge, screen in self.filters:
+            asked = rules == ALIVE
+            if screen is not None:
+                asked &= screen(texts)
+            for row in np.flatnonzero(asked).tolist():
+                verdict = judge(block.query(row))
+                if verdict.outcome == "fail":
+                    match = str((verdict.detail or {}).get("match", ""))[:MATCH_CHARACTERS]
+                    reject(row, FILTERED, verdict.rule, verdict.reason, match)
+        return rules, flags
+
+    def _without_reference(self, block: QueryColumns) -> list[int]:
+        """Rows without a reference of any kind, in categories that have a verifier and nothing that supplies one."""
+        if not self.judging.verifiers.keys() - self.judging.supplied:
+            return []
+        fields = zip(block.ground_truth, block.test_case, block.instruction_constrain, strict=True)
+        return [row for row, (a, b, c) in enumerate(fields) if a is None and b is None and c is None]
 
     def _check(self, query: Query) -> Verdict | None:
         """The verifier's word on a query that has no reference at all; None where none is needed."""
@@ -160,10 +189,14 @@ class _Judge:
             self.checks[category] = self.judging.verifiers[category].build().check
         return self.checks[category](query)
 
-    def _texts(self, block: Sequence[Query], texts: pa.Array, rules: NDArray[np.uint8], shard: Path) -> list[Told]:
+    # ---- near-duplicates and benchmarks ----
+
+    def _texts(self, block: QueryColumns, texts: pa.Array, rules: NDArray[np.uint8], shard: Path) -> list[Told]:
         """Spill signatures and return benchmark hits of the rows that stand so far, a few megabytes at a time."""
-        texts = pc.if_else(pa.array(rules == ALIVE), texts, "")
+        if not (rules == ALIVE).all():
+            texts = pc.if_else(pa.array(rules == ALIVE), texts, "")
         sizes = np.cumsum(pc.binary_length(texts).to_numpy(zero_copy_only=False))
+        groups = _groups(block) if self.near is not None else np.zeros(0, np.uint64)
         bands, shingles, lengths, hits = [], [], [np.zeros(1, np.int64)], []
         start = 0
         while start < len(block) and (self.near is not None or self.contamination is not None):
@@ -171,8 +204,7 @@ class _Judge:
             part, end = texts[start:end], min(end, len(block))
             words = (self.near or self.contamination).words(part)
             if self.near is not None:
-                groups = np.fromiter((int(q.reference[:16], 16) for q in block[start:end]), np.uint64, end - start)
-                signed = self.near.sign(part, groups, words)
+                signed = self.near.sign(part, groups[start:end], words)
                 bands.append(signed.bands)
                 shingles.append(signed.shingles)
                 lengths.append(np.diff(signed.offsets))
@@ -186,75 +218,43 @@ class _Judge:
         return hits
 
     def _hits(
-        self, block: Sequence[Query], rules: NDArray[np.uint8], hits: Sequence[Any], start: int, end: int
+        self, block: QueryColumns, rules: NDArray[np.uint8], hits: Sequence[Any], start: int, end: int
     ) -> list[Told]:
         found = {start + hit.row: hit for hit in hits}
-        several = [i for i in range(start, end) if len(block[i].messages) > 1 and rules[i] == ALIVE]
+        several = [i for i in range(start, end) if block.turns[i] and rules[i] == ALIVE]
         if several:  # the last question alone may be a benchmark's
-            last = self.contamination.judge(text_array([block[i].text for i in several]))
+            last = self.contamination.judge(text_array([block.text[i] for i in several]))
             found = {several[hit.row]: hit for hit in last} | found
         return [(i, h.item, h.rule, "", h.match[:MATCH_CHARACTERS]) for i, h in sorted(found.items())]
 
 
-def text_array(texts: Sequence[str]) -> pa.Array:
-    """Texts as arrow; a lone surrogate, which arrow cannot hold, becomes U+FFFD."""
-    try:
-        return pa.array(texts, pa.large_string())
-    except UnicodeEncodeError:
-        return pa.array(
-            [t.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for t in texts], pa.large_string()
-        )
+def _screen_of(part: Part) -> Callable[[QueryTexts], NDArray[np.bool_]] | None:
+    """Which queries a filter need not be called for, where it tells; it tells for its default settings only."""
+    return None if part.settings else getattr(imported(part), "suspects", None)
 
 
-def queries_table(block: Sequence[Query]) -> tuple[pa.Table, pa.Array]:
-    """Queries as a table of QUERIES, and all turns of each as one text; column by column, which is several times
-    faster than row by row, and each text made into arrow once."""
-    try:
-        return _by_columns(block)
-    except UnicodeEncodeError:
-        table = to_table([query_to_row(query) for query in block], QUERIES)
-        return table, text_array([_conversation(query) for query in block])
+def _groups(block: QueryColumns) -> NDArray[np.uint64]:
+    """The upper 64 bits of each query's reference hash, which near-duplicates must share."""
+    known: dict[str | None, int] = {}
+    groups = np.zeros(len(block), np.uint64)
+    for row, answer in enumerate(block.ground_truth):
+        if block.test_case[row] is not None or block.instruction_constrain[row] is not None:
+            groups[row] = int(block.query(row).reference[:16], 16)
+            continue
+        if answer not in known:
+            known[answer] = int(block.query(row).reference[:16], 16)
+        groups[row] = known[answer]
+    return groups
 
 
-def _conversation(query: Query) -> str:
-    return "\n\n".join(message.content for message in query.messages)
+def _references(answers: Sequence[str | None]) -> NDArray[np.uint64]:
+    known = {answer: _reference(answer) for answer in set(answers)}
+    return np.fromiter((known[answer] for answer in answers), np.uint64, len(answers))
 
 
-def _by_columns(block: Sequence[Query]) -> tuple[pa.Table, pa.Array]:
-    turns = [m for query in block for m in query.messages]
-    contents, roles = pa.array([m.content for m in turns], pa.string()), pa.array([m.role for m in turns], pa.string())
-    names = [pa.field("role", pa.string()), pa.field("content", pa.string())]
-    ends = np.cumsum([0, *(len(query.messages) for query in block)])
-    messages = pa.ListArray.from_arrays(
-        pa.array(ends, pa.int32()), pa.StructArray.from_arrays([roles, contents], fields=names)
-    )
-    texts, whole = contents, contents
-    if len(turns) != len(block) or int(np.diff(ends).min()) != 1:
-        texts = pa.array([q.text for q in block], pa.string())
-        whole = pa.array([_conversation(q) for q in block], pa.string())
-    columns: dict[str, Any] = {"messages": messages, "query": texts}
-    for name in ("key", "category", "source", "id", "system", "ground_truth", "origin"):
-        columns[name] = pa.array([getattr(q, name) for q in block], pa.string())
-    plain = columns["system"].null_count == len(block)
-    columns["prompt"] = columns["key"] if plain else pa.array([q.prompt_key for q in block], pa.string())
-    for name in ("test_case", "instruction_constrain", "extra"):
-        values = [getattr(query, name) for query in block]
-        filled = [v is not None for v in values]
-        if any(filled):
-            values = [query_to_row(q)[name] if full else None for q, full in zip(block, filled, strict=True)]
-        columns[name] = pa.array(values, pa.string())
-    return pa.Table.from_arrays([columns[name] for name in QUERIES.names], schema=QUERIES), whole
-
-
-def _keys(block: Sequence[Query]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    raw = np.frombuffer(bytes.fromhex("".join(query.key for query in block)), ">u8").reshape(-1, 2)
-    return raw[:, 0].astype(np.uint64), raw[:, 1].astype(np.uint64)
-
-
-def _reference(query: Query) -> int:
+def _reference(text: str | None) -> int:
     """What two copies must agree on: the reference answer, 0 where there is none. 1/2, 0.5 and $\\frac12$ as written
     differ only where they are no plain numbers."""
-    text = query.ground_truth
     if text is None or not text.strip():
         return 0
     text = unicodedata.normalize("NFKC", text).strip().strip("$").strip()

@@ -6,7 +6,6 @@ one with its rule, reason, and the text it matched and where that came from.
 
 from __future__ import annotations
 
-import importlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stillhouse.engines.shards import told_when_full
-from stillhouse.records import Part, Query, UserMistake, Verdict
+from stillhouse.engines.shards import told_when_full, whole_file
+from stillhouse.records import Part, Query
+from stillhouse.stages.curate_checking import SelfCheck
 from stillhouse.stages.curate_reading import (
     BENCHMARK,
     CONFLICT,
@@ -31,10 +32,9 @@ from stillhouse.stages.curate_reading import (
     NO_TEXT,
     read_told,
 )
+from stillhouse.stages.curate_tables import SPILLED, to_queries
 from stillhouse.store.tables import QUERIES, REJECTED, row_to_query, write_table
-from stillhouse.workers import WorkerDied, WorkerError, WorkerPool, WorkerTimeout
 
-CHECK_SECONDS = 3.0  # of a verifier that names no deadline of its own
 RULES = {NO_TEXT: "no_text", NO_REFERENCE: "no_reference", CONFLICT: "conflicting_reference", DUPLICATE: "duplicate",
          NEAR: "near_duplicate"}  # fmt: skip
 
@@ -56,6 +56,15 @@ class Written:
     rejected: str
     counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)  # (source, category, rule or "kept")
     hits: list[tuple[int, str, str, str | None, str, str]] = field(default_factory=list)
+
+    def to_json(self) -> bytes:
+        return orjson.dumps([[[*name, n] for name, n in self.counts.items()], self.hits])
+
+    @staticmethod
+    def from_json(kept: str, rejected: str, data: bytes) -> Written:
+        counts, hits = orjson.loads(data)
+        found = Counter({(source, category, rule): n for source, category, rule, n in counts})
+        return Written(kept, rejected, found, [tuple(hit) for hit in hits])
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +90,24 @@ class WriteGroup:
     verifiers: Mapping[str, Part]
     supplied: frozenset[str]
     folder: Path
+    decided: str  # names the states and matches: a part that was written by others is written again
 
     def __call__(self, group: Group) -> Written:
+        done = self.folder / f"written-{self.decided}-{group.number:05d}.json"
+        kept, rejected = (self.folder / f"{stem}-{group.number:05d}.parquet" for stem in ("kept", "rejected"))
+        if done.exists() and kept.exists() and rejected.exists():  # they move away when the stage is published
+            return Written.from_json(str(kept), str(rejected), done.read_bytes())
+        outcome = self._write(group, Written(str(kept), str(rejected)))
+        with whole_file(done) as place:
+            place.write_bytes(outcome.to_json())
+        return outcome
+
+    def _write(self, group: Group, outcome: Written) -> Written:
         slice_ = self._rows(group)
         rows, order = slice_.rows, slice_.order
         state = np.load(self.state, mmap_mode="r")[rows]
         stands = np.flatnonzero(state == 0)
-        outcome = Written(
-            str(self.folder / f"kept-{group.number:05d}.parquet"),
-            str(self.folder / f"rejected-{group.number:05d}.parquet"),
-        )
-        kept = slice_.table.take(order[stands])
+        kept = to_queries(slice_.table.take(order[stands]))
         checked = self._check(kept)
         passed = np.array([reason is None for reason in checked], np.bool_)
         set_aside = pa.table({
@@ -105,7 +121,9 @@ class WriteGroup:
             failed = failed.append_column(name, pa.nulls(failed.num_rows, pa.string()))
         kept = kept if passed.all() else kept.filter(pa.array(passed))
         gone = np.flatnonzero(state != 0)
-        rejected = self._explained(slice_.table.take(order[gone]), rows[gone], state[gone], slice_.told, outcome)
+        rejected = self._explained(
+            to_queries(slice_.table.take(order[gone])), rows[gone], state[gone], slice_.told, outcome
+        )
         rejected = pa.concat_tables([rejected, failed.select(rejected.column_names)]).sort_by("key")
         with told_when_full(self.folder):
             write_table(Path(outcome.kept), kept, QUERIES)
@@ -116,7 +134,7 @@ class WriteGroup:
 
     def _rows(self, group: Group) -> _Slice:
         """The rows of a group. Of each shard only what lies in the range of keys is touched."""
-        tables, numbers, keys = [QUERIES.empty_table()], [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
+        tables, numbers, keys = [SPILLED.empty_table()], [np.zeros(0, np.int64)], [np.zeros(0, np.uint64)]
         lows, told = [np.zeros(0, np.uint64)], {}
         for folder, start, _ in self.spans:
             high = np.load(folder / "sorted.npy", mmap_mode="r")
@@ -140,44 +158,16 @@ class WriteGroup:
     # ---- the gold self-check ----
 
     def _check(self, table: pa.Table) -> list[tuple[str, str] | None]:
-        """Per row None where it may stay, else rule and reason. Verifiers run in a process of their own."""
-        out: list[tuple[str, str] | None] = [None] * table.num_rows
-        categories = table["category"].to_pylist()
-        parts = {name: part for name, part in self.verifiers.items() if name in set(categories)}
-        if not parts:
-            return out
-        with WorkerPool(parts, workers=1) as pool:
-            for name, part in parts.items():
-                places = [i for i, category in enumerate(categories) if category == name]
-                results = pool.imap(name, "check", self._asked(table, places), deadline=_deadline(part))
-                for place, result in zip(places, results, strict=True):
-                    out[place] = self._word(result, name, table, place)
-        return out
+        """Per row None where it may stay, else rule and reason."""
+        places: dict[str, list[int]] = {}
+        for place, category in enumerate(table["category"].to_pylist()):
+            places.setdefault(category, []).append(place)
 
-    @staticmethod
-    def _asked(table: pa.Table, places: Sequence[int]) -> Iterator[tuple[Query]]:
-        for start in range(0, len(places), 512):
-            for row in table.take(places[start : start + 512]).to_pylist():
-                yield (row_to_query(row),)
+        def read(chosen: Sequence[int]) -> Iterator[Query]:
+            return map(row_to_query, table.take(chosen).to_pylist())
 
-    def _word(self, result: Any, category: str, table: pa.Table, place: int) -> tuple[str, str] | None:
-        if isinstance(result, WorkerTimeout | WorkerDied):
-            return "self_check", f"its verifier did not end on its own reference: {result}"
-        if isinstance(result, WorkerError):
-            return "self_check", f"its verifier raised: {str(result).strip().splitlines()[-1]}"
-        if isinstance(result, Exception):
-            raise result
-        verdict: Verdict = result
-        if verdict.outcome == "pass":
-            return None
-        if verdict.outcome == "unknown" and verdict.transient:
-            raise UserMistake(
-                f"the verifier of category {category} cannot check references now: {verdict.reason}; mend that and "
-                "run again: what was read stays"
-            )
-        if verdict.rule == "no_reference":
-            return None if category in self.supplied else ("no_reference", verdict.reason)
-        return "self_check", f"{verdict.rule}: {verdict.reason}" if verdict.reason else verdict.rule
+        told = SelfCheck(self.verifiers, self.supplied).words(places, read)
+        return [told.get(place) for place in range(table.num_rows)]
 
     # ---- why rows were rejected ----
 
@@ -244,11 +234,6 @@ def _take(file: Any, wanted: NDArray[np.int64], columns: list[str]) -> list[dict
 
 def _short(text: str | None) -> str:
     return repr(text if text is None or len(text) <= 60 else text[:57] + "...")
-
-
-def _deadline(part: Part) -> float:
-    module, _, name = part.path.partition(":")
-    return float(getattr(getattr(importlib.import_module(module), name, None), "deadline", CHECK_SECONDS))
 
 
 def _count(counts: Counter[tuple[str, str, str]], table: pa.Table, rules: Sequence[str]) -> None:

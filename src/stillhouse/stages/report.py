@@ -7,24 +7,29 @@ report/NAME.svg, and report/traces-N.js where the sampled traces are too large f
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import orjson
 
 from stillhouse.records import UserMistake
-from stillhouse.stages.report_charts import WIDE, charts
+from stillhouse.stages.report_beside import beside
+from stillhouse.stages.report_charts import charts
 from stillhouse.stages.report_page import page
-from stillhouse.stages.report_samples import collect, traces
+from stillhouse.stages.report_samples import collect, thinking_seen, traces
 from stillhouse.stages.report_traces import pack
 from stillhouse.store.run import Run
 
 SAMPLES = 2000
 
 
-def report(run: Run | Path, *, samples: int = SAMPLES, name: str = "") -> dict[str, int]:
+def report(
+    run: Run | Path, *, samples: int = SAMPLES, name: str = "", sources: Sequence[Mapping[str, str]] = ()
+) -> dict[str, int]:
     """Write report.html. Returns counts of what it shows. Raises UserMistake when compare has not been run.
 
     run: the Run or its folder. samples: queries whose traces are shown. name: the title, the folder's name without.
+    sources: name, licence and terms of each source of queries.
     """
     run = run if isinstance(run, Run) else Run(run, read_only=True)
     folder = run.folder
@@ -37,16 +42,17 @@ def report(run: Run | Path, *, samples: int = SAMPLES, name: str = "") -> dict[s
     sampled = collect(run, list(told["teachers"]), samples)
     found = traces(run, sampled)
     chunks, sidecars = pack([found[key] for key in sampled.chosen if key in found])
-    beside = folder / "report"
-    _clear(beside)
+    told |= {"sources": told.get("sources") or list(sources), **beside(run, told)}
+    for teacher, seen in thinking_seen(found.values(), sampled.teachers).items():
+        told["teachers"][teacher]["thinking_seen"] = seen
+    place = folder / "report"
+    _clear(place)
     drawn = 0
-    for chart, _, _, draw in charts(told):
-        drawing = draw(WIDE)
-        if drawing is not None:
-            drawn += 1
-            _write(beside / f"{chart}.svg", drawing.svg(standalone=True))
+    for chart, wide, _ in charts(told):
+        drawn += 1
+        _write(place / f"{chart.name}.svg", wide.svg(standalone=True))
     for number, text in sidecars.items():
-        _write(beside / f"traces-{number}.js", text)
+        _write(place / f"traces-{number}.js", text)
     recipe = folder / "recipe.yaml"
     html = page(
         told,

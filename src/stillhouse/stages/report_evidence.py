@@ -1,15 +1,21 @@
-"""What lies under the figures, as HTML: funnel, rules, finish reasons, contamination, terms, recipe.
+"""What lies under the figures, as HTML: funnel, rules, repetition, contamination, terms, forecast, recipe.
 
-In: report.json, the recipe's text. Out: HTML; "" where there is nothing to show. Every text is escaped.
+In: report.json and what stands beside it, the recipe's text. Out: HTML; "" where there is nothing to show. Every text
+is escaped.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Any
 
-from stillhouse.stages.report_svg import percent_tenth
-from stillhouse.stages.report_tables import DASH, Report, count, named, table, value
+from stillhouse.stages.report_svg import dollars, number, percent_tenth
+from stillhouse.stages.report_tables import DASH, Label, Report, columns, count, named, note, table, value
+from stillhouse.stages.report_text import isolated, spoken, visible, words
+
+MOST_RULES = 30
+LONGEST_RECIPE = 200_000
 
 
 def funnel(report: Report) -> str:
@@ -20,20 +26,32 @@ def funnel(report: Report) -> str:
     own = {name: [step for step in steps if step["teacher"] == name] for name in names}
     rows: list[list[str]] = []
     for step in shared[:-1]:
-        rows.append([escape(step["step"]), count(step["count"]), *[""] * len(names)])
-        lost = sorted(step["lost"].items(), key=lambda item: -item[1])
-        rows += [[_left(rule), _lost(number), *[""] * len(names)] for rule, number in lost]
+        rows.append([words(step["step"]), count(step["count"]), *[""] * len(names)])
+        rows += [[_left(rule), _lost(number_), *[""] * len(names)] for rule, number_ in _by_size([step["lost"]])]
     for place, step in enumerate(own[names[0]] if names else []):
         mine = [own[name][place] for name in names]
-        rows.append([escape(step["step"]), "", *(count(one["count"]) for one in mine)])
-        rules = sorted({rule for one in mine for rule in one["lost"]})
-        rows += [[_left(rule), "", *(_lost(one["lost"].get(rule, 0)) for one in mine)] for rule in rules]
-    rows += [[escape(step["step"]), count(step["count"]), *[""] * len(names)] for step in shared[-1:]]
-    return table(["", "queries", *(named(name, report) for name in names)], rows) if rows and names else ""
+        rows.append([words(step["step"]), "", *(count(one["count"]) for one in mine)])
+        rows += [
+            [_left(rule), "", *(_lost(one["lost"].get(rule, 0)) for one in mine)]
+            for rule, _ in _by_size([one["lost"] for one in mine])
+        ]
+    rows += [[words(step["step"]), count(step["count"]), *[""] * len(names)] for step in shared[-1:]]
+    if not rows or not names:
+        return ""
+    return table(["", "queries", *(named(name, report) for name in names)], rows, kind="steps")
+
+
+def _by_size(lost: Sequence[Mapping[str, int]]) -> list[tuple[str, int]]:
+    """Rules with what they left out, the most first; beyond the first ones they are told as one."""
+    total: dict[str, int] = {}
+    for one in lost:
+        for rule, number_ in one.items():
+            total[rule] = total.get(rule, 0) + number_
+    return sorted(total.items(), key=lambda item: (-item[1], item[0]))[:MOST_RULES]
 
 
 def _left(rule: str) -> str:
-    return f'<span class="under faint">{escape(rule.replace("_", " "))}</span>'
+    return f'<span class="under faint">{words(spoken(rule), 60)}</span>'
 
 
 def _lost(figure: int) -> str:
@@ -41,89 +59,134 @@ def _lost(figure: int) -> str:
 
 
 def rules(report: Report) -> str:
+    """Replies by the rule that decided, what filters dropped, how replies ended: one row a rule, a column a teacher."""
+    parts = report["teachers"]
     out = ""
+    decided = {name: part.get("verdict_rules") or {} for name, part in parts.items()}
     rows = [
-        [named(name, report), escape(rule), *(count(outcomes.get(o, 0)) for o in ("pass", "fail", "unknown"))]
-        for name, part in report["teachers"].items()
-        for rule, outcomes in sorted((part.get("verdict_rules") or {}).items(), key=lambda i: -sum(i[1].values()))
+        [words(rule, 60), *(_outcomes(decided[name].get(rule)) for name in parts)]
+        for rule in _order({n: {r: sum(o.values()) for r, o in held.items()} for n, held in decided.items()})
     ]
+    head = ["rule", *(named(name, report) for name in parts)]
     if rows:
-        head = ["teacher", "rule", "pass", "fail", "unknown"]
-        out += "<h3>Replies by the rule that decided</h3>" + table(head, rows, (1,))
-    dropped = [
-        [named(name, report), escape(rule), count(lost),
-         value(lost / part["verified"] if part["verified"] else None, percent_tenth)]
-        for name, part in report["teachers"].items()
-        for rule, lost in sorted((part.get("dropped_rules") or {}).items())
+        out += "<h3>Replies by the rule that decided</h3>" + table(head, rows, kind="steps")
+        out += note("Passed, and beneath what failed and what is unknown. A rule is what gave the verdict, so that "
+                    "verdicts of a judge or of an answer without a box can be told apart.")  # fmt: skip
+    dropped = {name: part.get("dropped_rules") or {} for name, part in parts.items()}
+    rows = [
+        [words(spoken(rule), 60), *(
+            value(lost, count) + _share(lost, part["verified"]) if (lost := dropped[name].get(rule)) else DASH
+            for name, part in parts.items()
+        )]
+        for rule in _order(dropped)
     ]  # fmt: skip
-    if dropped:
-        head = ["teacher", "filter", "replies", "of verified"]
-        out += "<h3>Verified replies that filters dropped</h3>" + table(head, dropped, (1,))
-    parts = report["teachers"].items()
-    reasons = sorted({reason for _, part in parts for reason in part.get("finish_reasons") or {}})
-    if reasons:
-        finish = [
-            [named(name, report), *(count((part.get("finish_reasons") or {}).get(reason, 0)) for reason in reasons)]
-            for name, part in parts
-        ]
-        out += "<h3>How replies ended</h3>" + table(["teacher", *(escape(r) for r in reasons)], finish)
-    return out + audit(report)
+    if rows:
+        out += "<h3>Verified replies that filters dropped</h3>" + table(["filter", *head[1:]], rows, kind="steps")
+    ended = {name: part.get("finish_reasons") or {} for name, part in parts.items()}
+    rows = [
+        [words(reason, 40), *(
+            value(times, count) + _share(times, sum(ended[name].values())) if (times := ended[name].get(reason))
+            else DASH for name in parts
+        )]
+        for reason in _order(ended)
+    ]  # fmt: skip
+    if rows:
+        out += "<h3>How replies ended</h3>" + table(["finish reason", *head[1:]], rows, kind="steps")
+    return out
 
 
-def audit(report: Report) -> str:
-    """The verifier audit, where one was made."""
-    cells = [
-        [escape(str(row["teacher"])), value(row.get("false_yes"), percent_tenth, row.get("false_yes_interval")),
-         value(row.get("false_no"), percent_tenth, row.get("false_no_interval")), count(row.get("n"))]
-        for row in report.get("audit") or []
+def _order(held: Mapping[str, Mapping[str, int]]) -> list[str]:
+    return [rule for rule, _ in _by_size(list(held.values()))]
+
+
+def _outcomes(found: Mapping[str, int] | None) -> str:
+    if not found:
+        return DASH
+    beneath = [f"{found[key]:,} {told}" for key, told in (("fail", "failed"), ("unknown", "unknown")) if found.get(key)]
+    return f"{found.get('pass', 0):,}" + (f"<small>{', '.join(beneath)}</small>" if beneath else "")
+
+
+def _share(part: int, whole: int) -> str:
+    return f"<small>{percent_tenth(part / whole)}</small>" if whole else ""
+
+
+def repeats(report: Report) -> str:
+    """Repeated n-grams: how many replies went for it, and the passages that they repeat."""
+    found = report.get("repeats") or {}
+    if not found:
+        return ""
+    rules_ = sorted({rule for one in found.values() for rule in one["rules"]})
+    head = ["teacher", *(words(spoken(rule)) for rule in rules_)]
+    rows = [
+        [named(name, report), *(count(one["rules"].get(rule, 0)) for rule in rules_)] for name, one in found.items()
+    ]
+    out = "<h3>Replies that repeat themselves</h3>" + table(head, rows)
+    passages = [
+        [named(name, report), f'<span class="quote">{isolated(text, 240)}</span>', count(times)]
+        for name, one in found.items() for text, times in one["passages"]
     ]  # fmt: skip
-    head = ["teacher", "wrong yes", "wrong no", "second opinions"]
-    return "<h3>Audit of the verifiers</h3>" + table(head, cells) if cells else ""
+    if passages:
+        shown = table(["teacher", "passage", "replies"], passages, (1,), kind="stack")
+        out += f"<details><summary>The passages that repeat</summary>{shown}</details>"
+    return out
 
 
 def contamination(report: Report) -> str:
     found = report.get("contamination") or {}
     rows = [
-        [escape(name), count(one["items"]), count(one["rejected"]), count(one["items_found"]),
-         ", ".join(f"{lost:,} {escape(rule)}" for rule, lost in one["rules"].items()) or DASH]
+        [isolated(name, 60), count(one["items"]), count(one["rejected"]), count(one["items_found"]),
+         ", ".join(f"{lost:,} {words(spoken(rule), 60)}" for rule, lost in one["rules"].items()) or DASH]
         for name, one in found.items()
     ]  # fmt: skip
     hits = [
-        [escape(name), escape(str(hit.get("id") or hit.get("key") or "")), escape(hit["rule"]),
-         escape(hit["match"] or ""), escape(hit.get("item_text") or "")]
+        [isolated(name, 60), isolated(hit.get("id") or hit.get("key") or "", 40), words(spoken(str(hit["rule"])), 60),
+         isolated(hit.get("match"), 400), isolated(hit.get("item_text"), 400)]
         for name, one in found.items() for hit in one["hits"]
     ]  # fmt: skip
-    out = ""
-    if rows:
-        out = table(["benchmark", "its items", "queries taken out", "items found", "by rule"], rows, (4,))
+    if not rows:
+        return ""
+    out = note("Queries taken out because a benchmark holds them: equal after normalisation, a shared run of words, or "
+               "near in meaning. What is left was compared with every item of these benchmarks.")  # fmt: skip
+    out += table(["benchmark", "its items", "queries taken out", "items found", "by rule"], rows, (4,), kind="stack")
     if hits:
-        shown = table(["benchmark", "query", "rule", "matching text", "item"], hits, (1, 2, 3, 4))
+        shown = table(["benchmark", "query", "rule", "matching text", "item"], hits, (1, 2, 3, 4), kind="stack")
         title = "The hit" if len(hits) == 1 else f"The first {len(hits)} hits"
         out += f"<details><summary>{title}</summary>{shown}</details>"
     return out
 
 
+MAY = {
+    "yes": "yes",
+    "no": "no: compared, never written as training rows",
+    "unknown": "unknown: find out before training",
+}
+THINKS = {"required": "always", "optional": "may", "none": "no"}
+
+
 def terms(report: Report) -> str:
-    may = {
-        "yes": "yes",
-        "no": "no: compared, never written as training rows",
-        "unknown": "unknown: find out before training",
-    }
     rows = []
     for name, part in report["teachers"].items():
-        facts = part.get("facts") or {}
+        facts, seen = part.get("facts") or {}, part.get("thinking_seen") or {}
+        thinks = THINKS.get(str(facts.get("thinking")), words(facts.get("thinking")))
+        if seen.get("shown"):
+            thinks += f"<small>{seen['thinking'] / seen['shown']:.0%} of the replies shown</small>".replace("%", " %")
         rows.append([
-            named(name, report), escape(str(facts.get("model") or "–")), escape(str(facts.get("family") or "–")),
-            escape(str(facts.get("thinking") or "–")), escape(may.get(str(facts.get("terms")), "–")),
-            escape(str(facts.get("licence") or "not stated")), _price(facts.get("price")),
+            named(name, report), isolated(facts.get("model"), 60), words(facts.get("family"), 40) or DASH, thinks,
+            MAY.get(str(facts.get("terms")), DASH), words(facts.get("licence") or "not stated", 80),
+            _price(facts.get("price")),
         ])  # fmt: skip
     head = ["teacher", "model", "family", "thinks", "may be trained on", "licence", "price"]
-    out = table(head, rows, (1, 2, 3, 4, 5, 6), kind="stack")
+    shown_head, shown = columns(head, [[DASH if cell == "–" else cell for cell in row] for row in rows])
+    out = table(shown_head, shown, range(1, len(shown_head)), kind="stack")
     sources = [
-        [escape(s.get("name", "")), escape(s.get("licence") or "not stated"), escape(s.get("terms", "unknown"))]
+        [isolated(s.get("name"), 80), words(s.get("licence") or "not stated", 80),
+         MAY.get(str(s.get("terms", "unknown")), words(s.get("terms")))]
         for s in report.get("sources") or []
-    ]
-    return out + (table(["query source", "licence", "may be trained on"], sources, (1, 2)) if sources else "")
+    ]  # fmt: skip
+    if sources:
+        out += "<h3>Sources of the queries</h3>"
+        out += table(["source", "licence", "may be trained on"], sources, (1, 2), kind="stack")
+    return out
 
 
 def _price(price: Mapping[str, float] | None) -> str:
@@ -131,12 +194,72 @@ def _price(price: Mapping[str, float] | None) -> str:
         return DASH
     if "per_hour" in price:
         return f"${price['per_hour']:g} an hour"
-    return escape(", ".join(f"{kind} ${rate:g}" for kind, rate in price.items()) + " per million tokens")
+    told = ", ".join(f"{spoken(kind)} ${rate:g}" for kind, rate in price.items())
+    return f"{escape(told)}<small>per million tokens</small>"
+
+
+def stopped(report: Report) -> str:
+    """Replies that were stopped because they had fallen into a loop, and what that saved at most."""
+    rows = [
+        [named(name, report), count(one["replies"]), count(one["saved_tokens"]), value(one["saved_usd"], dollars)]
+        for name, one in (report.get("stopped") or {}).items()
+    ]
+    if not rows:
+        return ""
+    head = ["teacher", "replies stopped", "tokens saved at most", "dollars saved at most"]
+    told = "A reply that repeats itself is stopped; saved is what it would have had more, had it run to its limit."
+    return "<h3>Stopped early</h3>" + table(*columns(head, rows), kind="steps") + note(told)
+
+
+FORECAST: tuple[tuple[str, str, Label], ...] = (
+    ("cost_usd", "dollars", dollars), ("tokens", "completion tokens", number), ("verified", "verified rows", count),
+    ("replies", "replies", count),
+)  # fmt: skip
+ACTUAL = {"cost_usd": "cost_usd", "tokens": "completion_tokens", "verified": "verified", "replies": "responses"}
+
+
+def forecast(report: Report) -> str:
+    """What the pilot forecast, beside what came of it."""
+    made = report.get("forecast") or {}
+    rows = []
+    for name, mine in (made.get("teachers") or {}).items():
+        part = report["teachers"].get(name)
+        for key, told, label in FORECAST:
+            span = mine.get(key)
+            came = None if part is None or part.get("waiting") else part.get(ACTUAL[key])
+            if not isinstance(span, Mapping) or came is None:
+                continue
+            held = span["low"] <= came <= span["high"]
+            rows.append([
+                named(name, report), told, value(span["expected"], label, (span["low"], span["high"])),
+                value(came, label), "held" if held else '<b class="bad">outside</b>',
+            ])  # fmt: skip
+    if not rows:
+        return ""
+    pilot = f"From a pilot of {made.get('pilot', 0):,} of {made.get('queries', 0):,} queries, with 90 % intervals."
+    return note(pilot) + table(["teacher", "of", "forecast", "came to", "interval"], rows, (1, 4), kind="stack")
+
+
+MADE = {
+    "stillhouse": "Stillhouse", "python": "Python", "numpy": "NumPy", "tokenizer": "Tokens counted by",
+    "tokens_counted": "Texts counted", "tokens_remembered": "Texts counted before",
+    "token_sample": "Tokens of a sample of",
+    "first_tokens_by": "First attempts counted by", "seed": "Seed",
+}  # fmt: skip
 
 
 def made(report: Report, recipe: str) -> str:
-    told = "\n".join(f"{name}: {fact}" for name, fact in (report.get("made") or {}).items() if fact is not None)
-    out = f"<pre>{escape(told)}</pre>"
+    facts = {**report.get("made", {}), **(report.get("versions") or {})}
+    told = "".join(
+        f"<div><dt>{MADE.get(name) or words(spoken(name))}</dt><dd>{_fact(fact)}</dd></div>"
+        for name, fact in facts.items() if fact is not None and not isinstance(fact, dict | list)
+    )  # fmt: skip
+    out = f'<dl class="facts">{told}</dl>' if told else ""
     if recipe:
-        out += f"<details><summary>recipe.yaml</summary><pre>{escape(recipe)}</pre></details>"
+        shown = escape(visible(recipe[:LONGEST_RECIPE]))
+        out += f"<details><summary>recipe.yaml, with every default filled in</summary><pre>{shown}</pre></details>"
     return out
+
+
+def _fact(fact: Any) -> str:
+    return f"{fact:,}" if isinstance(fact, int) and not isinstance(fact, bool) else words(fact)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib.resources import files
@@ -17,7 +18,12 @@ import orjson
 
 from stillhouse.stages import report_evidence as evidence
 from stillhouse.stages import report_tables as tables
+from stillhouse.stages.report_audit import audit
 from stillhouse.stages.report_charts import NARROW, WIDE, charts
+from stillhouse.stages.report_charts_right import wins
+from stillhouse.stages.report_pairs import comparison, students
+from stillhouse.stages.report_svg import colour, dollars
+from stillhouse.stages.report_text import isolated, joined_units, plural, visible, words
 from stillhouse.stages.report_traces import packed
 
 NOUNS = {
@@ -33,6 +39,7 @@ OUTCOMES = (
     ("unsolved", "not solved"),
     ("waiting", "waits"),
 )
+Section = tuple[str, str, str]
 
 
 def page(
@@ -48,7 +55,7 @@ def page(
     """The whole file."""
     style, script = _asset("report.css"), _asset("report.js")
     data = {
-        "teachers": list(report["teachers"]),
+        "teachers": [visible(name) for name in report["teachers"]],
         "index": packed(index) if index else None,
         "total": total,
         "chunks": chunks,
@@ -58,31 +65,36 @@ def page(
         f"default-src 'none'; script-src {_hash(script)}{beside}; style-src {_hash(style)}; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-    decision = report["decision"]
     parts = sections(report, recipe, index)
-    links = "".join(f'<a href="#{key}">{escape(words)}</a>' for key, words, _ in parts)
-    shown = "".join(f'<section id="{key}"><h2>{escape(words)}</h2>{body}</section>' for key, words, body in parts)
+    links = "".join(f'<a href="#{key}">{escape(told)}</a>' for key, told, _ in parts)
+    shown = "".join(f'<section id="{key}"><h2>{escape(told)}</h2>{body}</section>' for key, told, body in parts)
     return f"""<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{escape(title)}: comparison of teachers</title>
+<meta name="referrer" content="no-referrer">
+<meta name="description" content="{escape(visible(report["decision"]["sentence"]))}">
+<title>{words(title)}: comparison of teachers</title>
 <style>{style}</style>
 </head>
 <body>
+<nav aria-label="Sections"><div class="brand">Stillhouse</div><div class="links">{links}</div>
+<button id="theme" type="button" title="Light or dark">Light / dark</button></nav>
+<div class="body">
 <header>
-<div class="top"><h1>{escape(title)}</h1><button id="theme" type="button">Light / dark</button></div>
-<p class="decision">{escape(decision["sentence"])}</p>
-{_basis(report)}
+<h1>{isolated(title, 80)}<span>{_scope(report)}</span></h1>
+{_hero(report)}
+{_facts(report)}
 {_caveats(report)}
-<nav>{links}</nav>
 </header>
 <main>
 {shown}
 </main>
-<footer>{escape(_footer(report))}</footer>
+<footer>{_footer(report)}</footer>
+</div>
+<div id="tip" role="presentation" hidden></div>
 <script type="application/json" id="data">{_json(data)}</script>
 <script>{script}</script>
 </body>
@@ -90,19 +102,31 @@ def page(
 """
 
 
-def sections(report: Mapping[str, Any], recipe: str, index: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+def as_served(html: str) -> str:
+    """A page that may ask the server that it came from, and nobody else, for what it does not hold itself."""
+    marked = html.replace('<html lang="en">', '<html lang="en" data-served>', 1)
+    return marked.replace("base-uri 'none'", "connect-src 'self'; base-uri 'none'", 1)
+
+
+def sections(report: Mapping[str, Any], recipe: str, index: Mapping[str, Any]) -> list[Section]:
     """(anchor, title, HTML) of what the page shows, in its order."""
+    names = list(report["teachers"])
+    funnel = evidence.funnel(report)
+    checks = evidence.rules(report) + evidence.repeats(report) + evidence.stopped(report) + audit(report)
     parts = [
         ("teachers", "Teachers", tables.teachers(report)),
-        ("students", "Students", tables.students(report)),
-        ("comparison", "Teacher against teacher", tables.comparison(report)),
-        ("charts", "Distributions", _charts(report)),
+        ("students", "Students", tables.students(report) + _charts(report, "students") + students(report)),
+        ("comparison", "Teacher against teacher", comparison(report)),
+        ("right", "Right answers", _charts(report, "right") + _wins_by_category(report)),
+        ("length", "Length", _charts(report, "length")),
+        ("cost", "Perplexity, attempts and cost", _charts(report, "cost")),
         ("categories", "By category", tables.categories(report)),
-        ("samples", "Samples side by side", _browser(list(report["teachers"])) if index else ""),
-        ("funnel", "From queries to the parallel set", evidence.funnel(report)),
-        ("rules", "Verifiers and filters", evidence.rules(report)),
+        ("samples", "Samples side by side", _browser(names) if index else ""),
+        ("funnel", "From queries to the parallel set", (_charts(report, "funnel") + funnel) if funnel else ""),
+        ("rules", "Verifiers and filters", checks),
         ("contamination", "Contamination", evidence.contamination(report)),
-        ("terms", "Terms", evidence.terms(report)),
+        ("forecast", "Forecast and outcome", evidence.forecast(report)),
+        ("terms", "Teachers, sources and terms", evidence.terms(report) if names else ""),
         ("made", "Recipe and versions", evidence.made(report, recipe)),
     ]
     return [part for part in parts if part[2]]
@@ -122,55 +146,119 @@ def _json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
 
 
+def _scope(report: Mapping[str, Any]) -> str:
+    kind = "dataset" if report.get("matching") else "teacher"
+    named = list(report.get("categories", {}))
+    of = f"{words(named[0], 40)} " if len(named) == 1 else ""
+    over = f"{report['queries']:,} {of}{'query' if report['queries'] == 1 else 'queries'}"
+    several = f" in {len(named)} categories" if len(named) > 1 else ""
+    return f"{plural(len(report['teachers']), kind)} over {over}{several}"
+
+
+def _hero(report: Mapping[str, Any]) -> str:
+    """The decision, what it means, and the figures that it rests on."""
+    sentence = visible(report["decision"]["sentence"])
+    lead, rest = (joined_units(part) for part in _split(sentence, list(report["teachers"])))
+    chart = "".join(wide.svg(kind="wide") + narrow.svg(kind="narrow") for _, wide, narrow in charts(report, "decision"))
+    drawn = f'<figure id="chart-decision">{chart}</figure>' if chart else ""
+    return (
+        f'<div class="hero"><div><p class="decision"><b>{escape(lead)}</b> <span>{escape(rest)}</span></p>'
+        f"{_basis(report)}</div>{drawn}</div>"
+    )
+
+
+def _split(sentence: str, names: Sequence[str]) -> tuple[str, str]:
+    """The sentence as what leads, up to its first semicolon outside brackets or its first full stop, and what follows,
+    each as a sentence of its own; a teacher's name stays as it is written."""
+    depth = 0
+    for at, sign in enumerate(sentence):
+        depth += (sign == "(") - (sign == ")")
+        rest = sentence[at + 1 :].lstrip()
+        if depth == 0 and rest and sign == ";":
+            kept = any(re.match(re.escape(name) + r"(?![\w.-])", rest) for name in names)
+            return f"{sentence[:at]}.", rest if kept else rest[0].upper() + rest[1:]
+        if depth == 0 and rest and sign == "." and sentence[at + 1].isspace():
+            return sentence[: at + 1], rest
+    return sentence, ""
+
+
 def _basis(report: Mapping[str, Any]) -> str:
     decision = report["decision"]
-    words = {
-        "data": "Basis: the data alone. The decision speaks of what the teachers' replies are, not of what a student "
-        "learns from them.",
-        "students": "Basis: students trained on each dataset and evaluated on the same benchmarks.",
+    told = {
+        "data": "It rests on the data alone: on what the teachers' replies are, not on what a student learns of them.",
+        "students": "It rests on students trained on each dataset and evaluated on the same benchmarks.",
     }[decision["basis"]]
     if decision.get("measure"):
         fixed = "fixed in the recipe beforehand" if report.get("decide_by") else "the default where it is known"
-        words += f" Measure, {fixed}: {NOUNS[decision['measure']]}."
-    return f'<p class="basis">{escape(words)}</p>'
+        told += f" The measure, {fixed}: {NOUNS[decision['measure']]}."
+    return f'<p class="basis">{escape(told)}</p>'
+
+
+def _facts(report: Mapping[str, Any]) -> str:
+    """A strip of the run's size."""
+    parts = list(report["teachers"].values())
+    spent = [part["cost_usd"] for part in parts]
+    kept = sum(part["kept"] or 0 for part in parts)
+    facts = [("Queries", f"{report['queries']:,}")]
+    if not report.get("matching"):
+        facts.append(("Replies", f"{sum(part['responses'] or 0 for part in parts):,}"))
+    facts += [("Kept replies", f"{kept:,}"), ("Parallel set", f"{report['parallel']:,}")]
+    if any(cost is not None for cost in spent):
+        facts.append(("Spent", dollars(sum(cost or 0 for cost in spent))))
+    waiting = sum(part.get("waiting") or 0 for part in parts)
+    if waiting:
+        facts.append(("Waiting", f"{waiting:,}"))
+    items = "".join(f"<div><dt>{name}</dt><dd>{figure}</dd></div>" for name, figure in facts)
+    return f'<dl class="strip">{items}</dl>'
 
 
 def _caveats(report: Mapping[str, Any]) -> str:
-    items = "".join(f"<li>{escape(words)}</li>" for words in report.get("caveats", []))
-    return f'<ul class="caveats">{items}</ul>' if items else ""
+    items = "".join(f"<li>{escape(visible(told))}</li>" for told in report.get("caveats", []))
+    return f'<div class="caveats"><h2>Read with care</h2><ul>{items}</ul></div>' if items else ""
 
 
-def _charts(report: Mapping[str, Any]) -> str:
+def _charts(report: Mapping[str, Any], group: str) -> str:
+    out = [
+        f'<figure id="chart-{chart.name}"><figcaption><h3>{escape(chart.title)}</h3><p>{escape(chart.note)}</p>'
+        f"</figcaption>{wide.svg(kind='wide')}{narrow.svg(kind='narrow')}</figure>"
+        for chart, wide, narrow in charts(report, group)
+    ]
+    single = " single" if len(out) == 1 else ""
+    return f'<div class="charts{single}">{"".join(out)}</div>' if out else ""
+
+
+def _wins_by_category(report: Mapping[str, Any]) -> str:
+    """First attempts head to head within each category, folded; "" where compare does not tell them apart."""
+    views = report.get("by_category") or {}
     out = []
-    for name, title, note, draw in charts(report):
-        wide, narrow = draw(WIDE), draw(NARROW)
-        if wide is None or narrow is None:
-            continue
-        both = wide.svg().replace("<svg ", '<svg class="wide" ', 1) + narrow.svg().replace(
-            "<svg ", '<svg class="narrow" ', 1
-        )
-        out.append(
-            f'<figure id="chart-{name}"><figcaption><h3>{escape(title)}</h3><p>{escape(note)}</p></figcaption>'
-            f"{both}</figure>"
-        )
-    return f'<div class="charts">{"".join(out)}</div>' if out else ""
+    for name, view in views.items() if len(views) > 1 else ():
+        one = {"teachers": report["teachers"], "wins": view.get("wins") or []}
+        wide, narrow = wins(one, WIDE), wins(one, NARROW)
+        if wide is not None and narrow is not None:
+            out.append(
+                f"<figure><figcaption><h3>{isolated(name, 60)}</h3></figcaption>{wide.svg(kind='wide')}"
+                f"{narrow.svg(kind='narrow')}</figure>"
+            )
+    told = "First attempts, head to head, within each category"
+    return f'<details><summary>{told}</summary><div class="charts">{"".join(out)}</div></details>' if out else ""
 
 
 def _browser(teachers: Sequence[str]) -> str:
-    options = "".join(f'<option value="{key}">{words}</option>' for key, words in OUTCOMES)
+    options = "".join(f'<option value="{key}">{told}</option>' for key, told in OUTCOMES)
     picks = "".join(
-        f'<label>{escape(name)}<select id="outcome-{place}"><option value="">any outcome</option>{options}</select>'
-        "</label>"
+        f'<label>{isolated(name, 40)}<select id="outcome-{place}"><option value="">any outcome</option>{options}'
+        "</select></label>"
         for place, name in enumerate(teachers)
     )
     heads = "".join(
-        f'<span title="{escape(name)}"><i class="swatch c{place % 8}"></i>{escape(name)}</span>'
+        f'<span title="{words(name)}"><i class="swatch c{colour(place)}"></i>{isolated(name, 40)}</span>'
         for place, name in enumerate(teachers)
     )
-    return f"""<p class="note">Of each teacher: its first attempt, and the reply that was accepted where that was a
-later one. The address of this page keeps what you see, so a link shows it to others.</p>
+    return f"""<p class="note" id="shown">Of each teacher: its first attempt, and the reply that was accepted where that
+was a later one. The address of this page keeps what you see, so a link shows it to others.</p>
 <div class="filters">
-<label class="search">Search queries<input id="q" type="search" autocomplete="off"></label>
+<label class="search">Search queries<input id="q" type="search" autocomplete="off" placeholder="words, an id or a key">
+</label>
 <label>Category<select id="category"><option value="">all</option></select></label>
 <label>Source<select id="source"><option value="">all</option></select></label>
 {picks}
@@ -178,7 +266,7 @@ later one. The address of this page keeps what you see, so a link shows it to ot
 <label class="check"><input id="traced" type="checkbox" checked>with traces</label>
 <button id="clear" type="button">Clear</button>
 </div>
-<p id="found" role="status"></p>
+<p id="found" role="status">The browser of queries needs JavaScript; everything else on this page does not.</p>
 <div class="row head"><span></span><span class="marks">{heads}</span></div>
 <div id="list"></div>
 <div class="pages"><button id="back" type="button">Back</button><span id="page"></span>
@@ -187,5 +275,7 @@ later one. The address of this page keeps what you see, so a link shows it to ot
 
 def _footer(report: Mapping[str, Any]) -> str:
     made = report.get("made", {})
-    counted = f"Tokens counted by {made['tokenizer']}." if made.get("tokenizer") else "Tokens were not counted."
-    return f"Made by Stillhouse {made.get('stillhouse', '')}, seed {made.get('seed', '')}. {counted}"
+    counted = f"Tokens counted by {words(made['tokenizer'])}." if made.get("tokenizer") else "Tokens were not counted."
+    version, seed = words(made.get("stillhouse", "")), words(made.get("seed", ""))
+    where = "Every figure stands in report.json, every chart in report/."
+    return f"Made by Stillhouse {version}, seed {seed}. {counted} {where}"

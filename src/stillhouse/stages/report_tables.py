@@ -1,4 +1,4 @@
-"""The figures of the report as HTML tables: teachers, teacher against teacher, categories, students.
+"""The figures of the report as HTML tables: teachers, categories, students, and what is still open.
 
 In: report.json. Out: HTML; "" where there is nothing to show. Every text is escaped, and every figure that has an
 interval shows it.
@@ -7,43 +7,36 @@ interval shows it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from html import escape
-from itertools import groupby
 from typing import Any
 
-from stillhouse.stages.report_svg import dollars, number, percent_tenth
+from stillhouse.stages.report_charts_students import ordered, several_seeds
+from stillhouse.stages.report_svg import colour, dollars, number, percent_tenth
+from stillhouse.stages.report_text import isolated, plural, spoken, words
 
 Report = Mapping[str, Any]
 Label = Callable[[float], str]
 DASH = '<span class="faint">–</span>'
-MEASURES = {
-    "pass_at_1": "pass@1",
-    "verified_yield": "verified yield",
-    "length": "tokens of first attempts, all queries",
-    "length_parallel": "tokens of kept replies, parallel set",
-    "cost_per_verified": "dollars per 1,000 verified",
-    "perplexity": "perplexity, parallel set",
-    "student_mean": "students' mean score",
-}
+DOLLARS = "$ per 1,000 verified"
 
 
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], words: Sequence[int] = (), kind: str = "") -> str:
-    """A table of cells that are HTML already; the first cell of a row is its head.
+def table(head: Sequence[str], rows: Iterable[Sequence[str]], texts: Sequence[int] = (), kind: str = "") -> str:
+    """A table of cells that are HTML already; the first cell of a row is its head, an only one a heading of rows.
 
-    words: columns of running text, set to the left. kind: `stack` for rows that become cards on a phone, `grouped`
+    texts: columns of running text, set to the left. kind: `stack` for rows that become cards on a phone, `grouped`
     for a line only above rows whose first cell is filled.
     """
-    kinds = [' class="words"' if place in words else "" for place in range(len(head))]
+    kinds = [' class="words"' if place in texts else "" for place in range(len(head))]
     top = "".join(f'<th scope="col"{kind}>{cell}</th>' for cell, kind in zip(head, kinds, strict=True))
-    body = "".join(
-        "<tr>"
-        + f'<th scope="row"{kinds[0]}>{row[0]}</th>'
-        + "".join(_cell(cell, kind, label) for cell, kind, label in zip(row[1:], kinds[1:], head[1:], strict=True))
-        + "</tr>"
-        for row in rows
-    )
+    body = "".join(_row(row, head, kinds) for row in rows)
     named_kind = f' class="{kind}"' if kind else ""
     return f'<div class="scroll"><table{named_kind}><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _row(row: Sequence[str], head: Sequence[str], kinds: Sequence[str]) -> str:
+    if len(row) == 1:
+        return f'<tr class="group"><th scope="rowgroup" colspan="{len(head)}">{row[0]}</th></tr>'
+    cells = "".join(_cell(cell, kind, label) for cell, kind, label in zip(row[1:], kinds[1:], head[1:], strict=True))
+    return f'<tr><th scope="row"{kinds[0]}>{row[0]}</th>{cells}</tr>'
 
 
 def _cell(cell: str, kind: str, label: str) -> str:
@@ -53,10 +46,10 @@ def _cell(cell: str, kind: str, label: str) -> str:
 
 
 def named(name: str, report: Report) -> str:
-    """A teacher's name with its colour."""
+    """A teacher's name with its colour; grey for what is no teacher."""
     names = list(report["teachers"])
-    place = names.index(name) % 8 if name in names else 7
-    return f'<span class="name"><i class="swatch c{place}"></i>{escape(name)}</span>'
+    kind = colour(names.index(name)) if name in names else "n"
+    return f'<span class="name" title="{words(name)}"><i class="swatch c{kind}"></i>{isolated(name, 60)}</span>'
 
 
 def value(figure: float | None, label: Label, interval: Sequence[float | None] | None = None) -> str:
@@ -79,8 +72,23 @@ def per_thousand(figure: float) -> str:
     return dollars(1000 * figure)
 
 
+def amount(figure: float) -> str:
+    """A mean, with the decimals that its size leaves to see."""
+    return number(figure) if abs(figure) >= 100 else f"{figure:.1f}"
+
+
 def two_places(figure: float) -> str:
     return f"{figure:.2f}"
+
+
+def note(text: str) -> str:
+    return f'<p class="note">{text}</p>'
+
+
+def columns(head: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Without the columns in which nothing is known."""
+    shown = [place for place in range(len(head)) if any(row[place] not in (DASH, "") for row in rows)]
+    return [head[place] for place in shown], [[row[place] for place in shown] for row in rows]
 
 
 def teachers(report: Report) -> str:
@@ -88,136 +96,75 @@ def teachers(report: Report) -> str:
     for name, part in report["teachers"].items():
         tokens, first, ppl = part["tokens"] or {}, part.get("first_tokens") or {}, part["perplexity"] or {}
         rows.append([
-            named(name, report), count(part["queries"]), count(part["responses"]), count(part["verified"]),
-            count(part["kept"]),
+            named(name, report), _over(part["queries"], part["responses"], "replies"),
+            _over(part["verified"], part["kept"], "kept"),
             value(part["pass_at_1"], percent_tenth, part.get("pass_at_1_interval")),
             value(part["verified_yield"], percent_tenth, part.get("verified_yield_interval")),
-            value(first.get("mean"), number, part.get("first_tokens_mean_interval")),
-            value(tokens.get("mean"), number, part.get("tokens_mean_interval")),
+            value(first.get("mean"), amount, part.get("first_tokens_mean_interval")),
+            value(tokens.get("mean"), amount, part.get("tokens_mean_interval")),
             value(ppl.get("mean"), two_places), value(part["cost_usd"], dollars),
             value(part["cost_per_verified_usd"], per_thousand, part.get("cost_per_verified_interval")),
         ])  # fmt: skip
-    head = ["teacher", "queries", "replies", "verified", "kept", "pass@1", "verified yield", "tokens, first attempt",
-            "tokens, kept", "perplexity", "dollars", "per 1,000 verified"]  # fmt: skip
-    shown = [place for place in range(len(head)) if place < 5 or any(row[place] != DASH for row in rows)]
-    told = [f"{escape(name)}: {_rest(part)}" for name, part in report["teachers"].items() if _rest(part)]
-    note = (
-        f"{report['parallel']:,} queries are kept by every teacher: the parallel set. Small figures are 95 % "
-        "intervals: score intervals for shares, bootstrap over queries for means and dollars."
+    head = ["teacher", "queries", "verified", "pass@1", "verified yield", "tokens, first attempt", "tokens, kept",
+            "perplexity", "dollars", DOLLARS]  # fmt: skip
+    shared = plural(report["parallel"], "query is", "queries are")
+    out = table(*columns(head, rows), kind="stack") + note(
+        f"{shared} kept by every teacher: the parallel set. Small figures are 95 % intervals: score intervals for "
+        "shares, bootstrap over queries for means and dollars."
     )
-    return (
-        table([head[place] for place in shown], [[row[place] for place in shown] for row in rows], kind="stack")
-        + f'<p class="note">{note}</p>'
-        + (f'<p class="note">{"; ".join(told)}.</p>' if told else "")
-        + matching(report)
+    return out + unknown(report) + matching(report)
+
+
+def _over(figure: float | None, beneath: float | None, noun: str) -> str:
+    """A count, and beneath it what came of it."""
+    return count(figure) + (f"<small>{beneath:,} {noun}</small>" if beneath is not None else "")
+
+
+OPEN = ("waiting", "exhausted", "undecided", "too_long", "unverified")
+
+
+def unknown(report: Report) -> str:
+    """What did not end in a verified reply, and where a figure could lie if all that is open failed, or passed."""
+    rows = []
+    for name, part in report["teachers"].items():
+        states = [count(part.get(state)) if part.get(state) else DASH for state in OPEN]
+        without = count(part["unknown"]) if part.get("unknown") else DASH
+        bounds = [_bounds(part.get(f"{key}_bounds")) for key in ("pass_at_1", "verified_yield")]
+        rows.append([named(name, report), *states, without, *bounds])
+    if not any(cell != DASH for row in rows for cell in row[1:]):
+        return ""
+    head = ["teacher", *(spoken(state) for state in OPEN), "replies without verdict", "pass@1 bounds", "yield bounds"]
+    out = "<h3>What did not end in a verified reply</h3>" + table(*columns(head, rows), kind="stack steps")
+    if all(row[-1] == DASH and row[-2] == DASH for row in rows):
+        return out
+    return out + note(
+        "What waits, is undecided or unverified, and replies without a verdict count neither way. Bounds: where the "
+        "figure lies if all of them failed, and if all passed."
     )
 
 
-def _rest(part: Mapping[str, Any]) -> str:
-    """The states that have no column of their own."""
-    states = ("waiting", "exhausted", "undecided", "too_long", "unverified")
-    told = [f"{part[state]:,} {state.replace('_', ' ')}" for state in states if part.get(state)]
-    if part.get("unknown"):
-        told.append(f"{part['unknown']:,} replies without a verdict")
-    return ", ".join(told)
+def _bounds(bounds: Sequence[float] | None) -> str:
+    if bounds is None or bounds[1] - bounds[0] < 5e-4:
+        return DASH
+    return f"{percent_tenth(bounds[0]).removesuffix(' %')} to {percent_tenth(bounds[1])}"
 
 
 def matching(report: Report) -> str:
     """Of datasets that exist already: what could be matched, and what was set aside."""
+    keys = ("rows", "without_text", "below_score", "duplicates", "queries", "in_every_dataset", "in_no_other")
     rows = [
-        [named(name, report), *(count(found[key]) for key in
-         ("rows", "without_text", "below_score", "duplicates", "queries", "in_every_dataset", "in_no_other"))]
+        [named(name, report), *(count(found.get(key)) for key in keys)]
         for name, found in (report.get("matching") or {}).items()
-    ]  # fmt: skip
+    ]
     head = ["dataset", "rows", "without text", "below 0.9", "of a query seen before", "queries", "in every dataset",
             "in no other"]  # fmt: skip
-    return table(head, rows) if rows else ""
-
-
-def difference(row: Mapping[str, Any]) -> str:
-    """The difference and its interval in the unit of the measure."""
-    unit = row["unit"]
-    told = _signed(row["difference"], unit) + (" points" if unit == "rate" else "")
-    if row["low"] is None or row["high"] is None:
-        return told
-    return f"{told}<small>{_signed(row['low'], unit)} to {_signed(row['high'], unit)}</small>"
-
-
-def _signed(figure: float, unit: str) -> str:
-    """With its sign: points, dollars per 1,000, or as it is."""
-    if unit == "rate":
-        return f"{100 * figure:+.1f}"
-    if unit == "usd":
-        return f"{'−' if figure < 0 else '+'}{dollars(abs(1000 * figure))}"
-    if unit == "perplexity":
-        return f"{figure:+.2f}"
-    return f"{figure:+,.0f}" if abs(figure) >= 10 else f"{figure:+.2g}"
-
-
-def outcome(row: Mapping[str, Any]) -> str:
-    """What the row says in words."""
-    if row["outcome"] == "equal":
-        return "equal within the margin"
-    if row["outcome"] == "cannot_tell":
-        needed = row.get("queries_needed")
-        return "cannot tell yet" + (f"<small>about {_rounded(needed):,} queries would decide</small>" if needed else "")
-    winner = escape(row["a"] if row["outcome"] == "a" else row["b"])
-    word = {"tokens": "is longer", "usd": "is cheaper", "perplexity": "is higher"}.get(row["unit"], "is ahead")
-    return f"<b>{winner}</b> {word}"
-
-
-def _rounded(figure: int) -> int:
-    scale = int(10 ** max(0, len(str(figure)) - 2))
-    return -(-figure // scale) * scale
-
-
-def comparison(report: Report) -> str:
-    if not report["pairs"]:
-        return ""
-    margin = report["margin"]
-    note = (
-        "Each pair of teachers on the same queries. p-values are exact (McNemar) or by permutation, corrected by Holm "
-        "over this table. <i>Equal</i>: the 90 % interval lies inside the margin, "
-        f"{100 * margin['rate']:g} points for shares and {100 * margin['relative']:g} % for lengths and dollars."
-    )
-    out = _pairs(report["pairs"], report) + f'<p class="note">{note}</p>'
-    if report.get("exploratory"):
-        out += (
-            "<details><summary>Exploratory comparisons: categories, perplexity, parallel set</summary>"
-            '<p class="note">These were not fixed beforehand. They are corrected as a family of their own, and prove '
-            f"nothing by themselves.</p>{_pairs(report['exploratory'], report)}</details>"
-        )
-    return out
-
-
-def _pairs(rows: Sequence[Mapping[str, Any]], report: Report) -> str:
-    """A heading row for each pair of teachers, the measures beneath."""
-    labels: dict[str, Label] = {"rate": percent_tenth, "usd": per_thousand, "perplexity": two_places}
-    out = []
-    for (a, b), mine in groupby(rows, key=lambda row: (row["a"], row["b"])):
-        out.append([f"{named(a, report)} against {named(b, report)}", *[""] * 7])
-        for row in mine:
-            label = labels.get(row["unit"], number)
-            about = MEASURES.get(row["measure"], row["measure"])
-            about += f", {row['category']}" if row.get("category") else ""
-            out.append([
-                f'<span class="under">{escape(about)}</span>', value(row.get("a_value"), label),
-                value(row.get("b_value"), label), difference(row),
-                value(row.get("ratio"), two_places, (row.get("ratio_low"), row.get("ratio_high"))),
-                p_value(row["holm_p"]), count(row["n"]), outcome(row),
-            ])  # fmt: skip
-    head = ["", "first", "second", "difference", "ratio", "p, corrected", "queries", "says"]
-    return table(head, out, words=(7,), kind="stack")
-
-
-def p_value(p: float | None) -> str:
-    if p is None:
-        return DASH
-    return "&lt; 0.001" if p < 0.001 else f"{p:.3f}"
+    return "<h3>Matched by their queries</h3>" + table(head, rows, kind="stack") if rows else ""
 
 
 def categories(report: Report) -> str:
     names = list(report.get("categories", {}))
+    if len(names) < 2:
+        return ""  # the table of teachers has said it all
     total = sum(report.get("categories", {}).values()) or 1
     rows = []
     for name in names:
@@ -226,49 +173,59 @@ def categories(report: Report) -> str:
             mine = part["categories"][name]
             tokens, whole = mine["tokens"] or {}, (part["tokens"] or {}).get("total")
             rows.append([
-                escape(name) if place == 0 else "",
+                f'<bdi title="{words(name)}">{words(name, 60)}</bdi>' if place == 0 else "",
                 f"{queries:,}<small>{percent_tenth(queries / total)}</small>" if place == 0 else "",
                 named(teacher, report),
                 value(mine["pass_at_1"], percent_tenth, mine.get("pass_at_1_interval")),
                 value(mine["verified_yield"], percent_tenth, mine.get("verified_yield_interval")),
-                count(mine["kept"]), value(tokens.get("mean"), number, mine.get("tokens_mean_interval")),
+                count(mine["kept"]), value(tokens.get("mean"), amount, mine.get("tokens_mean_interval")),
                 value(tokens.get("median"), number),
                 value(tokens["total"] / whole if tokens and whole else None, percent_tenth),
                 value((mine["perplexity"] or {}).get("mean"), two_places),
+                value((mine.get("attempts") or {}).get("mean"), two_places),
                 value(mine["cost_per_verified_usd"], per_thousand, mine.get("cost_per_verified_interval")),
             ])  # fmt: skip
-    head = ["category", "queries", "teacher", "pass@1", "verified yield", "kept", "tokens, mean", "median",
-            "share of tokens", "perplexity", "per 1,000 verified"]  # fmt: skip
-    shown = [place for place in range(len(head)) if any(row[place] not in (DASH, "") for row in rows)]
-    cells = [[row[place] for place in shown] for row in rows]
-    return table([head[p] for p in shown], cells, words=(2,), kind="grouped stack") if rows else ""
+    head = ["category", "queries", "teacher", "pass@1", "verified yield", "kept", "tokens, kept", "median",
+            "share of tokens", "perplexity", "attempts", DOLLARS]  # fmt: skip
+    return table(*columns(head, rows), texts=(2,), kind="grouped stack") if rows else ""
 
 
 def students(report: Report) -> str:
     """Scores of the students and their controls, and what the data had said of their teachers."""
-    rows = report.get("students") or []
-    if not rows:
+    if not report.get("students"):
         return ""
-    head = ["benchmark", "candidate", "score", "items", "samples", "mean length", "cut off", "in format"]
+    head = ["benchmark", "candidate", "score", "items", "samples", "mean length", "cut off", "stopped by itself",
+            "in format"]  # fmt: skip
+    rows, seeds = ordered(report), several_seeds(report)
     shown = [
-        [escape(row["benchmark"]),
-         named(row["teacher"], report) + (f" <small>seed {row['seed']}</small>" if row.get("seed") is not None else "")
-         if row["teacher"] and not row["control"] else escape(row["candidate"]),
+        [isolated(row["benchmark"], 40) if place == 0 or rows[place - 1]["benchmark"] != row["benchmark"] else "",
+         named(row["teacher"], report) + (f" <small>seed {row['seed']}</small>" if seeds else "")
+         if row["teacher"] and not row.get("control") else named(row["candidate"], report),
          value(row["score"], percent_tenth, row.get("interval")), count(row.get("items")), count(row.get("samples")),
-         value(row.get("mean_length"), number, row.get("mean_length_interval")),
-         value(row.get("truncated"), percent_tenth), value(row.get("format_rate"), percent_tenth)]
-        for row in sorted(rows, key=lambda row: row["benchmark"])
+         value(row.get("mean_length"), amount, row.get("mean_length_interval")),
+         value(row.get("truncated"), percent_tenth), value(row.get("stop_ratio"), percent_tenth),
+         value(row.get("format_rate"), percent_tenth)]
+        for place, row in enumerate(rows)
     ]  # fmt: skip
-    out = table(head, shown, words=(1,), kind="stack")
+    out = table(*columns(head, shown), texts=(1,), kind="grouped stack")
+    means = {row["teacher"]: row["student"] for row in report.get("joined") or []}
     guesses = [
-        [named(row["teacher"], report), value(row["student_mean"], percent_tenth),
+        [named(row["teacher"], report), _mean_score(row["student_mean"], means.get(row["teacher"]) or {}),
          value(row["pass_at_1"], percent_tenth), value(row["verified_yield"], percent_tenth),
-         value(row["mean_tokens"], number), value(row["mean_perplexity"], two_places),
+         value(row["mean_tokens"], amount), value(row["mean_perplexity"], two_places),
          value(row["cost_per_verified_usd"], per_thousand)]
         for row in report.get("predicted") or []
     ]  # fmt: skip
     if guesses:
         top = ["teacher", "student's mean score", "teacher's pass@1", "verified yield", "tokens, kept", "perplexity",
-               "per 1,000 verified"]  # fmt: skip
-        out += "<h3>What the data said, beside what the students did</h3>" + table(top, guesses)
+               DOLLARS]  # fmt: skip
+        out += "<h3>What the data said, beside what the students did</h3>"
+        out += table(*columns(top, guesses), kind="stack")
     return out
+
+
+def _mean_score(score: float | None, student: Mapping[str, Any]) -> str:
+    """A teacher's students on average, with the interval of a single one or the spread of several seeds."""
+    spread = student.get("seed_sd")
+    told = f"<small>{student['seeds']} seeds, sd {100 * spread:.1f}</small>" if spread is not None else ""
+    return value(score, percent_tenth, student.get("interval")) + told

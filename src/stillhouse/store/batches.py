@@ -115,6 +115,7 @@ class RequestFile:
         self._part.replace(path)
         fsync_folder(self.place.folder)
         self.place.note(self.name)
+        self.place.results.mkdir(exist_ok=True)
         return path
 
     def discard(self) -> None:

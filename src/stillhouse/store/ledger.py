@@ -5,13 +5,15 @@ In: an Index. Out: one Account per teacher and purpose, and their sum. Pure: no 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import numpy as np
 
+from stillhouse.records import Price
 from stillhouse.store.index import Array, Index, halves, hex_key
-from stillhouse.store.rows import FAULT, INTENT, LENGTH, OTHER, REPLY, STOP, STOPPED
+from stillhouse.store.rows import BATCH, FAULT, INTENT, LENGTH, OTHER, REPLY, STOP, STOPPED
 
 _SHOWN = 20  # keys named for each finding
 
@@ -21,8 +23,10 @@ class Account:
     """Counts of requests and replies, and their dollars; a sum over unpriced replies leaves them out.
 
     asked: intents. paid: replies. faults: requests that failed; maybe_paid: of these, those that may have been charged.
-    in_flight: intents without an outcome that a living writer may still settle. in_doubt: all other intents without an
-    outcome, whose replies may have been paid for and lost; in_doubt_usd: at most. reasked: replies asked again because
+    in_flight: intents without an outcome that a living writer may still settle. submitted: those that stand in batch
+    files. in_doubt: all other intents without an outcome, whose replies may have been paid for and lost; they alone can
+    have been paid twice unseen. *_usd of these three: at most. saved_tokens: what the stopped replies would have had
+    more, had they run to their limit; saved_usd: None where no price was given. reasked: replies asked again because
     the earlier one was truncated under a lower limit. asked_again: the earlier one was stopped, or truncated under no
     lower limit. paid_twice: the earlier reply was finished. unannounced: outcomes without an intent.
     """
@@ -35,6 +39,7 @@ class Account:
     faults: int = 0
     maybe_paid: int = 0
     in_flight: int = 0
+    submitted: int = 0
     in_doubt: int = 0
     reasked: int = 0
     asked_again: int = 0
@@ -43,15 +48,24 @@ class Account:
     unpriced: int = 0
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    saved_tokens: int = 0
+    saved_usd: float | None = None
     paid_usd: float = 0.0
     maybe_paid_usd: float = 0.0
+    in_flight_usd: float = 0.0
+    submitted_usd: float = 0.0
     in_doubt_usd: float = 0.0
     reasked_usd: float = 0.0
     asked_again_usd: float = 0.0
     paid_twice_usd: float = 0.0
 
     def __add__(self, other: Account) -> Account:
-        return Account(**{f.name: getattr(self, f.name) + getattr(other, f.name) for f in fields(Account)})
+        return Account(**{f.name: _sum(getattr(self, f.name), getattr(other, f.name)) for f in fields(Account)})
+
+
+def _sum(one: Any, other: Any) -> Any:
+    """None is not known, and adds nothing."""
+    return other if one is None else one if other is None else one + other
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +119,11 @@ class _ByKey:
         return _ByKey(order, np.cumsum(new) - 1, start, last)
 
 
-def audit(index: Index) -> Ledger:
-    """Count everything of an index; a key's findings are booked on the teacher and purpose of its row."""
+def audit(index: Index, prices: Mapping[str, Price] | None = None) -> Ledger:
+    """Count everything of an index; a key's findings are booked on the teacher and purpose of its row.
+
+    prices: of the teachers by name, for what early stops saved.
+    """
     if not len(index):
         return Ledger({}, Account())
     by_key = _ByKey.of(index)
@@ -121,6 +138,9 @@ def audit(index: Index) -> Ledger:
             setattr(account, name, int(found.counts[mine].sum()))
             if hasattr(account, f"{name}_usd"):
                 setattr(account, f"{name}_usd", float(np.nansum(found.dollars[mine] * found.counts[mine])))
+        price = (prices or {}).get(index.teachers[teacher])
+        if account.stopped and price is not None:
+            account.saved_usd = price.cost(0, account.saved_tokens)
         accounts[index.teachers[teacher], index.purposes[purpose]] = account
     keys = {n: [hex_key(k) for k in index.key[found.rows[:_SHOWN]]] for n, found in findings.items() if len(found.rows)}
     return Ledger(accounts, sum(accounts.values(), Account()), keys)
@@ -134,9 +154,15 @@ def _without_outcome(index: Index, by_key: _ByKey) -> dict[str, _Finding]:
     bound = np.fmax.reduceat(np.where(announced, index.cost_usd[by_key.order], np.nan), by_key.start)
     last = by_key.order[by_key.last]
     live = np.array([segment.live for segment in index.segments], dtype=bool)
-    waiting = (left > 0) & (index.kind[last] == INTENT) & live[index.segment[last]]
-    doubt = np.maximum(left, 0) - waiting
-    counts = {"in_flight": waiting.astype(np.int64), "in_doubt": doubt, "unannounced": np.maximum(-left, 0)}
+    batch = np.array([label.startswith(BATCH) for label in index.labels], dtype=bool)
+    unsettled = (left > 0) & (index.kind[last] == INTENT)
+    submitted = unsettled & batch[index.label[last]]
+    flying = unsettled & ~submitted & live[index.segment[last]]
+    doubt = np.maximum(left, 0) - flying - submitted
+    counts = {
+        "in_flight": flying.astype(np.int64), "submitted": submitted.astype(np.int64), "in_doubt": doubt,
+        "unannounced": np.maximum(-left, 0),
+    }  # fmt: skip
     return {name: _Finding(last[n > 0], n[n > 0], bound[n > 0]) for name, n in counts.items()}
 
 
@@ -169,11 +195,14 @@ def _counted(index: Index, rows: Array) -> Account:
     replies = rows[kind == REPLY]
     maybe = rows[(kind == FAULT) & index.maybe_paid[rows]]
     cost = index.cost_usd[replies]
+    halted = replies[index.finish[replies] == STOPPED]
+    saved = index.max_tokens[halted].astype(np.int64) - index.completion_tokens[halted]
     return Account(
         asked=int((kind == INTENT).sum()), paid=len(replies), finished=int(np.isin(finish, (STOP, OTHER)).sum()),
         truncated=int((finish == LENGTH).sum()), stopped=int((finish == STOPPED).sum()),
         faults=int((kind == FAULT).sum()), maybe_paid=len(maybe), unpriced=int(np.isnan(cost).sum()),
         prompt_tokens=int(index.prompt_tokens[replies].sum(dtype=np.int64)),
         completion_tokens=int(index.completion_tokens[replies].sum(dtype=np.int64)),
-        paid_usd=float(np.nansum(cost)), maybe_paid_usd=float(np.nansum(index.cost_usd[maybe])),
+        saved_tokens=int(np.maximum(saved, 0).sum()), paid_usd=float(np.nansum(cost)),
+        maybe_paid_usd=float(np.nansum(index.cost_usd[maybe])),
     )  # fmt: skip

@@ -24,7 +24,7 @@ class Replies:
 
     def row(self, key: str, max_tokens: int | None = None) -> int | None:
         """Row of the best reply of a key; None without one, or where it was cut under a lower limit than asked now."""
-        wanted = np.bytes_(raw_key(key))
+        wanted = np.bytes_(raw_key(key).rstrip(b"\0"))  # as numpy hands out what it holds
         at = int(np.searchsorted(self._keys, wanted))
         if at >= len(self._keys) or self._keys[at] != wanted:
             return None

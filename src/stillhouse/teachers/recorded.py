@@ -1,8 +1,9 @@
 """Replays replies that were recorded before: a file of them is a teacher like any other, and costs nothing again.
 
 In: a JSONL file (or rows) of {query | messages | key | id, response | text, reasoning, model, finish_reason, usage,
-cost_usd, attempt}. Out: Responses; the attempts of a query are its rows in their order. An attempt that was not
-recorded is a Fault of kind `not_recorded`, which no retry mends. Texts stay on disk until they are asked for.
+cost_usd, attempt}; messages may end in the reply, as may ShareGPT's conversations. Out: Responses; the attempts of a
+query are its rows in their order. An attempt that was not recorded is a Fault of kind `not_recorded`, which no retry
+mends. Texts stay on disk until they are asked for.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ from stillhouse.teachers.settings import read_price, read_terms
 
 _TEXTS = ("response", "text", "content", "answer", "answer_content")
 _THOUGHTS = ("reasoning", "reasoning_content", "thinking", "think_content")
+_SPEAKERS = {"human": "user", "gpt": "assistant"}
 _MOST_TOLD = 20
 
 
@@ -133,12 +135,14 @@ class Recorded:
     def _read_all(self) -> _Rows:
         found, problems = _Rows(), list[str]()
         digests: list[str] = []
+        alike: dict[str, list[str]] = {}  # what is wrong -> where
         for where, place, row in self._every_row(problems):
             keys = _keys_of(row)
             if not keys:
-                problems.append(f"{where}: the row has none of query, messages, key and id")
+                alike.setdefault("the row has none of query, messages, key and id", []).append(where)
             elif _text_of(row) is None:
-                problems.append(f"{where}: the row has no reply: none of {', '.join(_TEXTS)}")
+                fields = f"none of {', '.join(_TEXTS)}, and no last assistant turn in messages"
+                alike.setdefault(f"the row has no reply: {fields}", []).append(where)
             else:
                 digests.append(content_hash(canonical_json(row)))
                 found.count += 1
@@ -147,6 +151,9 @@ class Recorded:
             if len(problems) >= _MOST_TOLD:
                 problems.append("there may be more")
                 break
+        for what, places in alike.items():
+            more = f" (and {len(places) - 1} rows more, the last at {places[-1]})" if len(places) > 1 else ""
+            problems.append(f"{places[0]}: {what}{more}")
         if not found.count and not problems:
             problems.append(f"teacher {self.name}: {self._path or 'rows'} holds no replies")
         if problems:
@@ -193,7 +200,9 @@ class Recorded:
         text = _text_of(row) or ""
         thoughts = next((row[name] for name in _THOUGHTS if isinstance(row.get(name), str) and row[name]), None)
         message = row.get("message")
-        if thoughts is None and isinstance(message, Mapping):
+        if message is None and not any(isinstance(row.get(name), str) for name in _TEXTS):
+            message = next(iter(_turns_of(row)[-1:]), None)
+        if thoughts is None and isinstance(message, Mapping) and message.get("role", "assistant") == "assistant":
             thoughts = reasoning_of(message)
         usage = usage_of(row.get("usage")) if isinstance(row.get("usage"), Mapping) else usage_of(row)
         prompt, completion, counted = _tokens(request, usage, text, thoughts)
@@ -244,16 +253,29 @@ def _add(attempts: dict[int, Any], number: Any, place: Any) -> None:
     attempts[free] = place
 
 
+def _turns_of(row: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The turns of `messages`, or of ShareGPT's `conversations`, as {role, content, ..}."""
+    messages = row.get("messages")
+    if isinstance(messages, list):
+        return [turn for turn in messages if isinstance(turn, Mapping) and isinstance(turn.get("content"), str)]
+    turns = row.get("conversations")
+    found = [turn for turn in turns if isinstance(turn, Mapping)] if isinstance(turns, list) else []
+    return [
+        {"role": _SPEAKERS.get(str(turn.get("from")), str(turn.get("from"))), "content": turn["value"]}
+        for turn in found
+        if isinstance(turn.get("value"), str)
+    ]
+
+
 def _keys_of(row: Mapping[str, Any]) -> list[str]:
     """Under what a row is found: its query's key where it can be known, and its id."""
     keys: list[str] = []
-    messages = row.get("messages")
+    turns = _turns_of(row)
     if isinstance(row.get("key"), str) and row["key"]:
         keys.append(row["key"])
     elif isinstance(row.get("query"), str):
         keys.append(query_key((Message("user", row["query"]),)))
-    elif isinstance(messages, list):
-        turns = [turn for turn in messages if isinstance(turn, Mapping) and isinstance(turn.get("content"), str)]
+    else:
         while turns and turns[-1].get("role") == "assistant":
             turns.pop()
         if turns:
@@ -271,4 +293,7 @@ def _text_of(row: Mapping[str, Any]) -> str | None:
     message = row.get("message")
     if isinstance(message, Mapping):
         return text_of(message)
+    turns = _turns_of(row)
+    if turns and turns[-1].get("role") == "assistant":
+        return str(turns[-1]["content"])
     return "" if any(isinstance(row.get(name), str) and row[name] for name in _THOUGHTS) else None

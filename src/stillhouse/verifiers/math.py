@@ -16,6 +16,7 @@ from stillhouse.verifiers.math_decide import decide, unreadable
 from stillhouse.verifiers.math_extract import extract, last_boxed
 
 MODES = ("last", "required")
+MOST_SOUND = 50_000
 _PLAIN = r"[-+]?\d{1,60}(?:/\d{1,60})?|[A-J]"
 PLAIN = re.compile(_PLAIN, re.ASCII)
 PLAIN_BOX = re.compile(rf"\\boxed\{{({_PLAIN})\}}", re.ASCII)
@@ -40,7 +41,7 @@ class Math:
     judge: after a no or an unknown, ask the recipe's judge `math`.
     """
 
-    version = "math-1"
+    version = "math-2"
     deadline = 3.0
 
     def __init__(self, boxed: str = "last", judge: bool = False) -> None:
@@ -48,6 +49,7 @@ class Math:
             raise UserMistake(f"verify: math: boxed must be one of {', '.join(MODES)}, not {boxed!r}")
         self.unboxed = boxed == "last"
         self.judge = judge
+        self._sound: dict[str, Verdict] = {}  # references that passed as they are, whatever the question
 
     def __call__(self, query: Query, response: Response) -> Verdict | Ask:
         verdict = self.compare(query, response.answer)
@@ -88,11 +90,15 @@ class Math:
         reference = reference_of(query)
         if not reference:
             return Verdict.unknown("no_reference", "the query has no ground_truth")
+        if reference in self._sound:
+            return self._sound[reference]
         problem = unreadable(clean(reference))
         if problem is not None:
             return Verdict.unknown("reference", problem)
         verdict = self.compare(query, rf"\boxed{{{reference}}}")
         if verdict.outcome == "pass":
+            if verdict.rule != "math_convention_option" and len(self._sound) < MOST_SOUND:
+                self._sound[reference] = verdict
             return verdict
         return Verdict.unknown("reference", f"the reference does not pass its own verifier: {verdict.reason}")
 

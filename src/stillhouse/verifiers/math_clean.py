@@ -29,7 +29,8 @@ _PAIRS = {
     "⌈": r"\lceil ", "⌉": r"\rceil ", "∣": "|", "｜": "|", "‖": r"\|", "∑": r"\sum ", "∏": r"\prod ", "∫": r"\int ",
     "⊂": r"\subset ", "ı": r"\imath ", "＄": "$", "￥": "¥", "€": r"\text{euro}", "£": r"\text{pound}",
     "¥": r"\text{yuan}",
-    "₹": r"\text{rupee}", "µ": r"\mu ", "∂": r"\partial ", "∝": r"\propto ", "≡": r"\equiv ", "ℓ": r"\ell ",
+    "₹": r"\text{rupee}", "¢": r"\text{cent}", "µ": r"\mu ", "∂": r"\partial ", "∝": r"\propto ",
+    "≡": r"\equiv ", "ℓ": r"\ell ",
     "½": r"\frac{1}{2}", "⅓": r"\frac{1}{3}", "⅔": r"\frac{2}{3}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}",
     "⅕": r"\frac{1}{5}", "⅖": r"\frac{2}{5}", "⅗": r"\frac{3}{5}", "⅘": r"\frac{4}{5}", "⅙": r"\frac{1}{6}",
     "⅚": r"\frac{5}{6}", "⅛": r"\frac{1}{8}", "⅜": r"\frac{3}{8}", "⅝": r"\frac{5}{8}", "⅞": r"\frac{7}{8}",
@@ -114,6 +115,7 @@ def clean(text: str) -> str:
         text = _DOTS.sub(r"\\ldots ", text)
     if "," in text and ("\\!" in text or "{" in text):
         text = _THOUSANDS.sub(r"{,}", text)
+    text = text.replace("{:}", ":")
     if "\\" in text or "$" in text or "~" in text:
         if "\\\\" in text and "\\begin" not in text:
             text = _DOUBLED.sub(r"\\", text)
@@ -122,6 +124,8 @@ def clean(text: str) -> str:
     if "erc" in text or "pct" in text:
         text = _PERCENT.sub("%", text)
     text = _BLANKS.sub(" ", text.replace("**", "^") if _star_power(text) else text.replace("**", ""))
+    if len(text) > 2 and text[0] == text[-1] == "*":
+        text = text[1:-1]  # emphasis
     before = None
     while before != text:
         before, text = text, _EDGES.sub("", text).strip()

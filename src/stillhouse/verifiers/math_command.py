@@ -19,7 +19,7 @@ CLOSERS = {"(": ")", "[": "]", "{": "}", "\\{": "\\}", "lfloor": "rfloor", "lcei
 PREFIX = word_set(
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth ln log lg exp arsinh "
     "arcosh artanh "
-    "arcsinh arccosh arctanh det abs floor ceil sgn"
+    "arcsinh arccosh arctanh det abs floor ceil sgn cis"
 )
 LISTED = frozenset({"max", "min", "gcd", "lcm", "binom"})
 ACCENTS = word_set("vec overline bar hat tilde overrightarrow mathbf dot ddot widehat underline mathbb overleftarrow")
@@ -90,7 +90,7 @@ def _accent(parser: Parser, name: str) -> Node | Grid:
     inner = parser.argument()
     if isinstance(inner, Node) and inner.name in ("i", "j", "k") and name in ("mathbf", "hat", "vec"):
         return Node("sym", name=f"unit {inner.name}")
-    if name == "mathbf":
+    if name in ("mathbf", "underline"):  # emphasis
         return inner
     name = {"overrightarrow": "vec", "overline": "bar", "widehat": "hat"}.get(name, name)
     if isinstance(inner, Node) and inner.op == "sym":
@@ -129,6 +129,10 @@ def _function(parser: Parser, name: str) -> Node:
     if exponent is not None and is_minus_one(exponent) and name in _INVERSES:
         name, exponent = _INVERSES[name], None
     argument = _function_argument(parser)
+    if name == "cis":
+        turned = Node("mul", (Node("const", name="i"), single(argument)))
+        made = Node("pow", (Node("const", name="e"), turned))
+        return made if exponent is None else Node("pow", (made, exponent))
     if name == "det" or (name == "abs" and isinstance(argument, Grid)):
         raise UnreadableError("a determinant")
     args = (single(argument),) if base is None else (single(argument), base)

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from stillhouse.verifiers.math_equal import arithmetic, value
 from stillhouse.verifiers.math_family import families
+from stillhouse.verifiers.math_piecewise import compare as piecewise
 from stillhouse.verifiers.math_relation import named, relations
 from stillhouse.verifiers.math_scalar import Result, scalars
 from stillhouse.verifiers.math_shape import (
+    Cases,
     Choice,
     Clock,
     Either,
@@ -51,6 +53,8 @@ def compare(reference: Shape, answer: Shape) -> Result:
         return "math_convention_residue", _residues(reference, answer)
     if isinstance(reference, Family) or isinstance(answer, Family):
         return "math_convention_family", families(reference, answer)
+    if isinstance(_value(reference), Cases) or isinstance(_value(answer), Cases):
+        return "math_convention_cases", piecewise(reference, answer, compare)
     if isinstance(reference, Named) or isinstance(answer, Named):
         return named(reference, answer, compare)
     if isinstance(reference, Relation) or isinstance(answer, Relation):
@@ -60,6 +64,10 @@ def compare(reference: Shape, answer: Shape) -> Result:
     if isinstance(reference, Scalar) and isinstance(answer, Scalar):
         return scalars(reference, answer)
     return structures(reference, answer, compare)
+
+
+def _value(shape: Shape) -> Shape:
+    return shape.value if isinstance(shape, Named) else shape
 
 
 def _any(rule: str, results: list[Result]) -> Result:
@@ -92,7 +100,7 @@ def _consistent(one: Shape, other: Shape, loose: bool) -> bool:
         return True
     if isinstance(one, Scalar) and isinstance(other, Scalar):
         numbers = arithmetic(50, True, None)
-        a, b = value(one.node, numbers), value(other.node, numbers)
+        a, b = (value(Node("percent", (s.node,)) if s.percent else s.node, numbers) for s in (one, other))
         if a is None or b is None:
             return loose
         x, y = numbers.float(a), numbers.float(b)

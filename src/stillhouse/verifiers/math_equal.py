@@ -108,7 +108,10 @@ def _same_function(a: Node, b: Node, names: frozenset[str], log_base: int | None
     complex_ = has(a, "const", "i") or has(b, "const", "i")
     numbers = arithmetic(DIGITS, not complex_, log_base)
     met = apart = 0
-    for point in points(tuple(sorted(names))):
+    ordered = tuple(sorted(names))
+    for index, point in enumerate((*points(ordered), *points_inside(ordered))):
+        if index >= len(points(ordered)) and met >= ENOUGH:
+            break
         left, right = _at(a, numbers, point), _at(b, numbers, point)
         if left is None or right is None:
             apart += (left is None) != (right is None)
@@ -157,6 +160,13 @@ def points(names: tuple[str, ...]) -> tuple[dict[str, Fraction], ...]:
         flips = [dice.choice((-1, 1)) if sign > 0 else -1 for _ in names]
         made.append({n: Fraction(flip * top, 31) for n, top, flip in zip(names, tops, flips, strict=True)})
     return tuple(made)
+
+
+@cache
+def points_inside(names: tuple[str, ...]) -> tuple[dict[str, Fraction], ...]:
+    """More points between -1 and 1, for functions that are not real elsewhere."""
+    dice = random.Random(20_250_515)
+    return tuple({name: Fraction(dice.choice((-1, 1)) * dice.randint(3, 95), 101) for name in names} for _ in range(6))
 
 
 def constant(node: Node) -> Value | None:

@@ -12,6 +12,7 @@ from stillhouse.verifiers.math_tree import Node, num
 from stillhouse.verifiers.math_words import word_set
 
 MAX_CELLS = 100
+MAX_POWER = 4  # of a matrix: its cells grow with each
 ONE = num(1)
 
 
@@ -89,6 +90,26 @@ def multiplied(left: Node | Grid, right: Node | Grid) -> Node | Grid:
         return Grid(tuple(tuple(Node("mul", (single(scale), cell)) for cell in row) for row in grid.rows))
     parts = left.args if left.op == "mul" else (left,)
     return Node("mul", (*parts, right))
+
+
+def matrix_power(base: Grid, exponent: Node) -> Grid:
+    """Small powers of a square matrix, and the inverse of one of two rows."""
+    size = len(base.rows)
+    if len(base.rows[0]) != size:
+        raise UnreadableError("a power of a matrix that is not square")
+    if is_minus_one(exponent) and size == 2:
+        (a, b), (c, d) = base.rows
+        turned = Grid(((d, Node("neg", (b,))), (Node("neg", (c,)), a)))
+        determinant = Node("add", (Node("mul", (a, d)), Node("neg", (Node("mul", (b, c)),))))
+        made = divided(turned, determinant)
+    elif exponent.op == "num" and 1 <= exponent.number <= MAX_POWER and exponent.number.denominator == 1:
+        made = base
+        for _ in range(int(exponent.number) - 1):
+            made = multiplied(made, base)
+    else:
+        raise UnreadableError("a power of a matrix")
+    assert isinstance(made, Grid)  # noqa: S101  a product of grids is one
+    return made
 
 
 def divided(left: Node | Grid, right: Node | Grid) -> Node | Grid:

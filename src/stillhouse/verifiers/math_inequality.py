@@ -13,8 +13,8 @@ from stillhouse.verifiers.math_number import Value
 from stillhouse.verifiers.math_shape import Piece, Region, Relation, Scalar
 from stillhouse.verifiers.math_tree import Node, num, symbols
 
-_NEAR = Fraction(1, 10**9)
-_GRID = tuple(Fraction(step, 7) for step in (-7001, -701, -97, -45, -22, -9, -4, -1, 1, 4, 9, 22, 45, 97, 701, 7001))
+NEAR = Fraction(1, 10**9)
+GRID = tuple(Fraction(step, 7) for step in (-7001, -701, -97, -45, -22, -9, -4, -1, 1, 4, 9, 22, 45, 97, 701, 7001))
 
 
 def _sides(relation: Relation, name: str, at: Fraction) -> Value | None:
@@ -60,16 +60,16 @@ def matches(relation: Relation, region: Region) -> bool | None:
     (name,) = names
     if region.variable and region.variable != name:
         return False
-    places: list[Fraction] = list(_GRID)
+    places: list[Fraction] = list(GRID)
     for end in ends:
         at = constant(end.node)
         if at is None:
             return None
         if isinstance(at, Fraction):
-            places += [at, at - _NEAR, at + _NEAR]
+            places += [at, at - NEAR, at + NEAR]
         else:
             near = Fraction(int(at * 10**15), 10**15)
-            places += [near - _NEAR, near + _NEAR]
+            places += [near - NEAR, near + NEAR]
     sorted_places = sorted(set(places))
     places += [(a + b) / 2 for a, b in pairwise(sorted_places)]
     for place in places:
@@ -80,12 +80,12 @@ def matches(relation: Relation, region: Region) -> bool | None:
             inside = bool(difference)
         else:
             inside = bool(difference < 0 or (relation.op == "<=" and difference == 0))
-        if inside != any(_holds(piece, place) for piece in region.pieces):
+        if inside != any(holds(piece, place) for piece in region.pieces):
             return False
     return True
 
 
-def _holds(piece: Piece, place: Fraction) -> bool:
+def holds(piece: Piece, place: Fraction) -> bool:
     numbers = arithmetic(DIGITS, True, None)
     if piece.low is not None:
         low = numbers.float(constant(piece.low.node))

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from stillhouse.verifiers import math_words
 from stillhouse.verifiers.math_command import ACCENTS, CLOSERS, LISTED, PREFIX, command
 from stillhouse.verifiers.math_grid import (
     Grid,
     added,
     combination,
     divided,
+    matrix_power,
     mixed,
     multiplied,
     plain_product,
@@ -160,7 +162,7 @@ class Parser:
             if self.peek().text == "T" or (self.is_op("{") and self.peek(1).text in ("T", "top")):
                 self.argument()
                 return Grid(tuple(zip(*base.rows, strict=True)))
-            raise UnreadableError("a power of a matrix")
+            return matrix_power(base, self.exponent())
         exponent = self.exponent()
         chosen = combination(base, exponent)
         return Node("pow", (base, exponent)) if chosen is None else chosen
@@ -235,7 +237,12 @@ class Parser:
     def _based(self, token: Token) -> Node:
         """Digits with their base as a subscript."""
         self.at += 1
-        base = single(self.argument())
+        in_words = math_words.number(self.peek(1).text) if self.is_op("{") and self.peek(1).kind == "text" else None
+        if in_words is not None and self.peek(2).text == "}":
+            self.at += 3
+            base = num(in_words)
+        else:
+            base = single(self.argument())
         if base.op != "num" or not token.text.isdigit() or not 2 <= base.number <= 36:
             raise UnreadableError("a number with a strange subscript")
         try:

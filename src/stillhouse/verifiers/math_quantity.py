@@ -5,10 +5,12 @@ In: the tokens of one side. Out: a Scalar that remembers how its number was writ
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from fractions import Fraction
 
 from stillhouse.verifiers import math_units
+from stillhouse.verifiers.math_cut import partner
 from stillhouse.verifiers.math_grid import Grid
 from stillhouse.verifiers.math_number import GuardError
 from stillhouse.verifiers.math_parse import Parser
@@ -18,11 +20,13 @@ from stillhouse.verifiers.math_tree import Node, depth, num, signs
 
 MAX_LEVELS = 120
 MAX_POWER_OF_TEN = 400
+_NO_NUMBER_BEFORE = frozenset({"^", "_", "{", "(", "/", "*", "[", "\\{", "+", "-", "pm", "mp"})
 _LETTER_UNITS = frozenset("mgshLNJWVKtl")
 
 
 def quantity(body: list[Token]) -> Shape:
     """An expression, with a currency sign in front or a unit behind."""
+    body = _flat_unit(body)
     unit: math_units.Unit | None = None
     at = 0
     if body[0].kind == "cmd" and body[0].text == "dollar":
@@ -32,7 +36,7 @@ def quantity(body: list[Token]) -> Shape:
         at = 1 if unit is not None else 0
     cut = _letters_of_unit(body) if unit is None else None
     parser = Parser(body, at, cut)
-    made = parser.sum()
+    made = parser.sum_or_choose()
     if isinstance(made, Node) and depth(made) > MAX_LEVELS:
         raise GuardError("a formula nested too deep")
     rest = body[parser.at :]
@@ -55,6 +59,24 @@ def quantity(body: list[Token]) -> Shape:
     glued = cut is not None and body[cut].glued
     variants = [replace(_one(node, body), unit=unit, product=product, glued=glued) for node in signs(made)]
     return variants[0] if len(variants) == 1 else Many("bare", tuple(variants))
+
+
+def _flat_unit(body: list[Token]) -> list[Token]:
+    r"""`10 \frac{\text{m}}{\text{s}}` with its unit in one line; anything else as it is."""
+    at = next((i for i, t in enumerate(body) if i and t.kind == "cmd" and t.text == "frac"), None)
+    if at is None or not any(token.kind == "text" for token in body[at:]):
+        return body
+    groups: list[str] = []
+    rest = body[at + 1 :]
+    while rest and rest[0].text == "{" and len(groups) < 2:
+        end = partner(rest, 0)
+        groups.append("".join(token.text for token in rest[1:end] if token.text not in ("{", "}")))
+        rest = rest[end + 1 :] if end > 0 else []
+    if len(groups) != 2 or rest or not all(re.match(r"[^\W\d]", group) for group in groups):
+        return body
+    unit = math_units.read("/".join(groups))
+    known = unit is not None and all(math_units.known(group.split("^")[0].split(" ")[-1]) for group in groups)
+    return [*body[:at], Token("text", "/".join(groups), False)] if known else body
 
 
 def _compound(made: Node | Grid, rest: list[Token]) -> Scalar | None:
@@ -101,7 +123,7 @@ def _unit(rest: list[Token]) -> tuple[int, math_units.Unit | None]:
 def _letters_of_unit(body: list[Token]) -> int | None:
     """Where, behind a number, letters begin that name a unit (`5 m`, `10 m/s^2`); None where they do not."""
     at = next((index for index, token in enumerate(body) if token.kind in ("sym", "word")), None)
-    if at is None or at == 0 or body[at - 1].text in ("^", "_", "{", "(", "/", "*", "[", "\\{"):
+    if at is None or at == 0 or body[at - 1].text in _NO_NUMBER_BEFORE:
         return None
     if not any(token.kind == "num" for token in body[:at]) or body[at].text not in _LETTER_UNITS:
         return None
@@ -137,6 +159,7 @@ def _one(node: Node, body: list[Token]) -> Scalar:
     elif inner.op == "neg" and inner.args[0].op == "percent":
         percent, inner = True, Node("neg", (inner.args[0].args[0],))
     number = inner.args[0] if inner.op == "neg" else inner
+    number = number.args[0] if number.op == "degree" else number
     scale = _power_of_ten(number)
     if scale is not None:
         number = number.args[0]

@@ -11,13 +11,16 @@ from fractions import Fraction
 
 from stillhouse.verifiers import math_words
 from stillhouse.verifiers.math_number import GuardError
+from stillhouse.verifiers.math_region import pieces_of_set
 from stillhouse.verifiers.math_shape import (
     EMPTY,
     Choice,
     Clock,
     Either,
     Family,
+    Many,
     Named,
+    Numbers,
     Piece,
     Ratio,
     Region,
@@ -32,6 +35,7 @@ from stillhouse.verifiers.math_token import UnreadableError, tokens
 from stillhouse.verifiers.math_tree import num
 
 MAX_TEXT = 6_000
+MAX_RESIDUES = 40
 _EQUIVALENT = re.compile(
     r"\s*[,;(]?\s*(?:\\text\s?\{\s*)?[,;(]?\s*(?:(?:or\s*,?\s*)?equivalently|(?:or\s+)?i\.\s?e\.?|"
     r"that is|or simply|in other words|"
@@ -41,9 +45,13 @@ _EQUIVALENT = re.compile(
 )
 _ABOUT = re.compile(r"\\approx(?![a-zA-Z])|\\Leftrightarrow(?![a-zA-Z])|\\sim(?![a-zA-Z])")
 _PARAMETER = re.compile(
-    r"[,;]?\s*\(?\s*(?:\\text\s?\{[^{}]*\}|for|where|with)?\s*(?:any|all|every)?\s*(?:\\text\s?\{[^{}]*\})?\s*(?P<name>[a-z])\s*"
+    r"[,;]?\s*\(?\s*(?:\\text\s?\{[^{}]*\}|for|where|with)?\s*(?:any|all|every)?\s*(?:\\text\s?\{[^{}]*\})?\s*(?<![a-zA-Z])(?P<name>[a-z])\s*"
     r"(?:\\in\s*(?:\\mathbb\s*\{?\s*[ZN]\s*\}?(?:\^?[+*_]?)|Z|\\text\s?\{\s*(?:Z|integers?)\s*\})|"
     r"(?:\\text\s?\{)?\s*(?:is )?(?:an |any )?integers?\s*\}?)\s*\)?$"
+)
+_INTEGER = re.compile(
+    r"[,;]?\s*\(?\s*(?:\\text\s?\{\s*)?(?:for|where|with)\s+(?:an?|any|all|every|each|some)?\s*integers?\s*"
+    r"(?:values? of\s+)?\}?\s*(?P<name>[a-z])\s*\}?\)?$"
 )
 _FOR_ALL = re.compile(
     r"[,;]?\s*\(?\s*(?:\\text\s?\{\s*)?\b(?:for|where|with)\s+(?:all|any|every|each|some)\b.*$", re.DOTALL
@@ -51,9 +59,22 @@ _FOR_ALL = re.compile(
 _MODULUS = re.compile(
     r"\s*\(?\s*(?:\\pmod|\\bmod|\\mod|\\text\s?\{\s*\(?\s*mod\s*\}|mod\b)\s*\{?\s*(?P<modulus>[^{}()]+?)\s*\}?\s*\)?$"
 )
+_TEXT = re.compile(r"\\text\s?\{([^{}]*)\}")
+_IN_TEXT = re.compile(r"\s*(?:[-+]?\d|[A-J](?:\s*(?:,|and|&)+\s*[A-J])+\s*$)")
+_LONE_BRACE = re.compile(
+    r"\\\{\s*\\begin\s?\{(array|aligned|matrix|gathered|split)\}\s*(?:\{[^{}]*\})?(.*)\\end\s?\{\1\}", re.DOTALL
+)
+_OUT_OF = re.compile(r"(\d{1,9})\s*(?:\\text\s?\{)?\s*(?:out of|in every|in)\s*\}?\s*(\d{1,9})")
+_EXCEPT = re.compile(
+    r"(?:\\text\s?\{\s*)?(?:all|any|every)?\s*(?:the\s+)?real(?:s| numbers?| values?)\b(?:\s+of)?(?:\s+x)?\s*"
+    r"(?:except|other than|excluding|but)(?:\s+(?:for|when|at))?\s*\}?\s*(?P<points>[^\s].*)$",
+    re.IGNORECASE,
+)
+_EITHER = re.compile(r"\s*(?:,\s*(?:or|and)?|\\text\s?\{\s*(?:or|and|,\s*or)\s*\}|\b(?:or|and)\b)\s*")
 _CLOCK = re.compile(
     r"(?P<hour>\d{1,2})\s?:\s?(?P<minute>[0-5]\d)\s*(?:\\text\s?\{\s*)?(?P<half>[ap]\.?\s?m\.?)?\s*\}?", re.IGNORECASE
 )
+_CHINESE_CLOCK = re.compile(r"(\d{1,2})点(\d{2})分?")
 _FRENCH = re.compile(r"([\[\]])([^\[\]]+,[^\[\]]+)([\[\]])")
 _BEHIND = re.compile(r"\s*\((?:\\text\s?\{\s*)?\s*(?:or|=|\\approx|approximately|about)\s*(?:\})?([^()]*)\)\s*$")
 
@@ -67,7 +88,20 @@ def read(text: str) -> Shape | None:
         text = text[len("\\approx") :].strip()
     if not text:
         return None
-    text = _other_brackets(text)
+    text = _opened(_other_brackets(text))
+    out_of = _OUT_OF.fullmatch(text)
+    if out_of is not None:
+        return Ratio((Scalar(num(int(out_of[1]))), Scalar(num(int(out_of[2])))))
+    if math_words.MONTH.search(text):
+        dated = math_words.normal(text)
+        if dated is not None:
+            return Words(dated)
+    excepted = _EXCEPT.match(text)
+    if excepted is not None:
+        left_out = read(excepted["points"])
+        return None if left_out is None else pieces_of_set(left_out)
+    if "点" in text:
+        text = _CHINESE_CLOCK.sub(r"\1:\2", text)
     if ":" in text:
         clock = _clock(text)
         if clock is not None:
@@ -75,13 +109,18 @@ def read(text: str) -> Shape | None:
     letter = math_words.letter(text)
     if letter is not None:
         return Choice(letter[0], read(letter[1]) if letter[1] else None)
-    parameter = _PARAMETER.search(text)
+    parameter = _INTEGER.search(text) or _PARAMETER.search(text)
     if parameter is not None and text[: parameter.start()].strip():
         inside = read(text[: parameter.start()].strip(" ,;"))
         return None if inside is None else Family(parameter["name"], inside)
     text = _FOR_ALL.sub("", text) or text
     modulus = _MODULUS.search(text)
     if modulus is not None:
+        if text.count("mod") > 1:
+            pieces = _EITHER.split(text)
+            several = [read(piece) for piece in pieces] if 1 < len(pieces) <= MAX_RESIDUES else []
+            found = tuple(one for one in several if isinstance(one, Residue))
+            return Many("bare", found) if found and len(found) == len(several) else None
         return _residue(text[: modulus.start()], modulus["modulus"])
     either = _alternatives(text)
     if either is not None:
@@ -105,6 +144,16 @@ def _other_brackets(text: str) -> str:
     return text
 
 
+def _opened(text: str) -> str:
+    r"""A lone \text group around a number, a time or letters without it, and an array behind a lone brace as cases."""
+    whole = _TEXT.fullmatch(text)
+    if whole is not None and _IN_TEXT.match(whole[1]):
+        return whole[1].strip()
+    if "begin" in text and text.count("\\{") != text.count("\\}"):
+        return _LONE_BRACE.sub(r"\\begin{cases}\2\\end{cases}", text)
+    return text
+
+
 def _turned(piece: re.Match[str]) -> str:
     return ("(" if piece[1] == "]" else "[") + piece[2] + (")" if piece[3] == "[" else "]")
 
@@ -124,6 +173,12 @@ def _residue(text: str, modulus: str) -> Shape | None:
     """x = 3 (mod 7)."""
     text = text.replace("\\equiv", "=")
     value, divisor = read(text), read(modulus)
+    if isinstance(value, Named) and isinstance(value.value, Many):
+        value = value.value
+    if isinstance(value, Many) and value.kind == "bare" and isinstance(divisor, Scalar):
+        plain = [item.value if isinstance(item, Named) else item for item in value.items]
+        residues = tuple(Residue(item, divisor) for item in plain if isinstance(item, Scalar))
+        return Many("bare", residues) if len(residues) == len(plain) else None
     if isinstance(value, Named):
         value = value.value
     if isinstance(value, Relation):
@@ -140,9 +195,14 @@ def _in_words(text: str) -> Shape | None:
     fraction = math_words.fraction(text)
     if fraction is not None:
         return Scalar(num(Fraction(*fraction)))
+    percent = math_words.chinese_percent(text)
+    if percent is not None:
+        return Scalar(num(percent), percent=True)
     words = math_words.normal(text)
     if words is None:
         return None
+    if words in math_words.NUMBERS:
+        return Numbers(math_words.NUMBERS[words])
     if words == math_words.NOTHING:
         return EMPTY
     if words == math_words.REALS:

@@ -11,8 +11,9 @@ from typing import Any
 
 from stillhouse.verifiers.math_equal import DIGITS, arithmetic, constant
 from stillhouse.verifiers.math_shape import Many, Piece, Region, Relation, Scalar, Shape
-from stillhouse.verifiers.math_tree import Node, has, symbols
+from stillhouse.verifiers.math_tree import Node, has, num, symbols
 
+MAX_COUNTED = 300
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
 
 
@@ -53,9 +54,12 @@ def _half(name: str, op: str, bound: Scalar) -> Region | None:
 
 
 def interval_of(shape: Shape) -> Region | None:
-    """A region, or two numbers in round brackets as an open interval."""
+    """A region, two numbers in round brackets as an open interval, or a set of numbers as intervals of one point."""
     if isinstance(shape, Region):
         return shape
+    if isinstance(shape, Many) and shape.kind == "set" and shape.items:
+        points = [Piece(item, True, item, True) for item in shape.items if isinstance(item, Scalar) and item.plain]
+        return union([Region(tuple(points))]) if len(points) == len(shape.items) else None
     if isinstance(shape, Many) and shape.kind == "tuple" and len(shape.items) == 2:
         low, high = shape.items
         if isinstance(low, Scalar) and isinstance(high, Scalar):
@@ -69,10 +73,37 @@ def of_relation(left: Node, op: str, right: Node) -> Relation:
     return Relation(left, op, right)
 
 
+def whole_numbers(shape: Shape, domain: str) -> Many | None:
+    """The whole numbers of a region, as a set; None where they are too many or the ends no numbers."""
+    least = {"Z": None, "N": 0, "Z+": 1}
+    if not isinstance(shape, Region) or domain not in least or not all(map(_numeric, shape.pieces)):
+        return None
+    found: list[int] = []
+    for piece in shape.pieces:
+        if piece.high is None or (piece.low is None and least[domain] is None):
+            return None
+        high, low = (
+            _NUMBERS.float(_value(piece.high, 1)),
+            None if piece.low is None else _NUMBERS.float(_value(piece.low, -1)),
+        )
+        first = least[domain] if low is None else int(_NUMBERS.ctx.ceil(low))
+        last = int(_NUMBERS.ctx.floor(high))
+        assert first is not None  # noqa: S101  one of both is given
+        first += low is not None and not piece.low_closed and first == low
+        last -= not piece.high_closed and last == high
+        first = first if least[domain] is None else max(first, least[domain] or 0)
+        if last - first > MAX_COUNTED:
+            return None
+        found += range(first, last + 1)
+    return Many("set", tuple(Scalar(num(number)) for number in found))
+
+
 def pieces_of_set(shape: Shape) -> Region | None:
     """The line without the given points or intervals; None when they cannot be ordered."""
     if isinstance(shape, Scalar) and not shape.infinite:
         return _half("", "!=", shape)
+    if isinstance(shape, Many) and shape.kind == "tuple":
+        shape = interval_of(shape) or shape
     if isinstance(shape, Many) and all(isinstance(item, Scalar) for item in shape.items):
         points = [item for item in shape.items if isinstance(item, Scalar)]
         holes = [_half("", "!=", point) for point in points]

@@ -5,14 +5,16 @@ In: two shapes of which one is a Named or a Relation, and how to compare what is
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from stillhouse.verifiers.math_equal import proportional
 from stillhouse.verifiers.math_equation import same_solutions, solved_by
 from stillhouse.verifiers.math_inequality import as_region, matches
 from stillhouse.verifiers.math_lists import Compare
 from stillhouse.verifiers.math_region import interval_of
-from stillhouse.verifiers.math_scalar import Result
+from stillhouse.verifiers.math_scalar import Result, constants_renamed
 from stillhouse.verifiers.math_shape import Many, Named, Region, Relation, Scalar, Shape
-from stillhouse.verifiers.math_tree import Node
+from stillhouse.verifiers.math_tree import Node, substitute, symbols
 
 
 def named(reference: Shape, answer: Shape, compare: Compare) -> Result:
@@ -21,7 +23,7 @@ def named(reference: Shape, answer: Shape, compare: Compare) -> Result:
         alike = reference.function == answer.function and reference.plain and answer.plain
         if alike and reference.name != answer.name:
             return "math_convention_name", False
-        return compare(reference.value, answer.value)
+        return compare(reference.value, _with_argument(reference, answer))
     if isinstance(reference, Named):
         if isinstance(answer, Relation):
             return _equation_of(reference, answer)
@@ -32,6 +34,14 @@ def named(reference: Shape, answer: Shape, compare: Compare) -> Result:
     if isinstance(reference, Relation):
         return _equation_of(answer, reference)
     return compare(reference, answer.value)
+
+
+def _with_argument(reference: Named, answer: Named) -> Shape:
+    """The answer's value with the reference's argument: f(t) = 2t is f(x) = 2x."""
+    one, other, value = reference.argument, answer.argument, answer.value
+    if not one or not other or one == other or not isinstance(value, Scalar) or one in symbols(value.node):
+        return value
+    return replace(value, node=substitute(value.node, {other: Node("sym", name=one)}))
 
 
 def _equation_of(named: Named, relation: Relation) -> Result:
@@ -59,6 +69,8 @@ def relations(reference: Shape, answer: Shape, compare: Compare) -> Result:
         if reference.op != answer.op:
             return rule, False
         if reference.op == "=":
+            if constants_renamed(_difference(reference), _difference(answer)):
+                return "math_convention_constant", True
             return rule, same_solutions(_difference(reference), _difference(answer))
         positive = reference.op in ("<", "<=")
         found = proportional(_difference(reference), _difference(answer), positive=positive)

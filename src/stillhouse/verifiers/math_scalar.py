@@ -17,13 +17,14 @@ from stillhouse.verifiers.math_equal import (
     agree,
     arithmetic,
     points,
+    points_inside,
     same,
     value,
 )
 from stillhouse.verifiers.math_number import Arithmetic, GuardError, UndefinedError, Value
 from stillhouse.verifiers.math_shape import Scalar
 from stillhouse.verifiers.math_tree import Node, evaluate, has, num, substitute, symbols
-from stillhouse.verifiers.math_units import DEGREE, Unit
+from stillhouse.verifiers.math_units import DEGREE, RADIAN, Unit
 from stillhouse.verifiers.math_words import word_set
 
 Result = tuple[str, bool | None]
@@ -52,13 +53,13 @@ def scalars(reference: Scalar, answer: Scalar) -> Result:
         return "math_convention_base", _based(reference.node, answer.node)
     if _has_constant(reference.node):
         return _up_to_constant(reference.node, answer.node)
-    renamed = _constants_renamed(reference.node, answer.node)
+    renamed = constants_renamed(reference.node, answer.node)
     if renamed is not None:
         return "math_convention_constant", renamed
     return numbers(reference, answer)
 
 
-def _constants_renamed(reference: Node, answer: Node) -> bool | None:
+def constants_renamed(reference: Node, answer: Node) -> bool | None:
     """C e^{2x} and A e^{2x}: arbitrary constants of a reference may have other names; None where there are none."""
     names, given = symbols(reference), symbols(answer)
     ours = sorted(name for name in names if name == "C" or _NUMBERED.fullmatch(name))
@@ -76,7 +77,11 @@ def _constants_renamed(reference: Node, answer: Node) -> bool | None:
 
 def numbers(reference: Scalar, answer: Scalar) -> Result:
     """Values alone: equal, or a decimal that is right in six digits or more."""
-    if symbols(reference.node) or symbols(answer.node):
+    names, given = symbols(reference.node), symbols(answer.node)
+    if names or given:
+        if names != given and any(name.startswith("vec ") for name in names | given):
+            bare = _without_arrows(reference.node, names), _without_arrows(answer.node, given)
+            return "math_value", same(*bare)
         return "math_value", same(reference.node, answer.node)
     equal = same(reference.node, answer.node)
     if equal is not False:
@@ -84,6 +89,14 @@ def numbers(reference: Scalar, answer: Scalar) -> Result:
     if answer.digits is None:
         return ("math_convention_decimal" if reference.digits is not None else "math_exact"), False
     return "math_convention_decimal", _rounded(reference, answer)
+
+
+def _without_arrows(node: Node, names: frozenset[str]) -> Node:
+    r"""\vec{a} and the bold a are one, unless the expression holds a without an arrow as well."""
+    arrows = {name: name.removeprefix("vec ") for name in names if name.startswith("vec ")}
+    if names & set(arrows.values()):
+        return node
+    return substitute(node, {name: Node("sym", name=bare) for name, bare in arrows.items()})
 
 
 def _rounded(reference: Scalar, answer: Scalar) -> bool:
@@ -134,6 +147,10 @@ def _hundredth(scalar: Scalar) -> Scalar:
 def _units(reference: Scalar, answer: Scalar) -> Result:
     rule = "math_convention_unit"
     left, right = reference.unit, answer.unit
+    if RADIAN in (left, right):
+        first, second = _angle(reference), _angle(answer)
+        if first is not None and second is not None:
+            return rule, same(first, second)
     a, b = replace(reference, unit=None, product=None), replace(answer, unit=None, product=None)
     if left is None or right is None:
         given, other = (reference, answer) if right is None else (answer, reference)
@@ -148,6 +165,15 @@ def _units(reference: Scalar, answer: Scalar) -> Result:
     if left == right:
         return rule, scalars(a, b)[1]
     return rule, numbers(_converted(a, left), _converted(b, right))[1]
+
+
+def _angle(scalar: Scalar) -> Node | None:
+    """An angle that says in what it is measured, in radians; None for anything else."""
+    if scalar.unit == RADIAN:
+        return scalar.node
+    if scalar.unit is not None and scalar.unit.alike(DEGREE):
+        return Node("degree", (scalar.node,))
+    return scalar.node if scalar.unit is None and _is_degrees(scalar.node) else None
 
 
 def _with_letter(scalar: Scalar) -> Node:
@@ -165,11 +191,16 @@ def _converted(scalar: Scalar, unit: Unit) -> Scalar:
 
 def _degrees(reference: Scalar, answer: Scalar) -> Result | None:
     """A degree sign on one side only is forgiven; None where this is no angle in degrees."""
-    if _is_degrees(reference.node) == _is_degrees(answer.node):
+    if not _is_degrees(reference.node) and not _is_degrees(answer.node):
         return None
+    if _is_degrees(reference.node) and _is_degrees(answer.node):
+        return "math_convention_unit", numbers(_plain_degrees(reference), _plain_degrees(answer))[1]
     plain = numbers(_plain_degrees(reference), _plain_degrees(answer))
     if plain[1]:
         return "math_convention_unit", True
+    if _is_degrees(answer.node) and answer.digits is not None:  # 70.5288 degrees for arccos 1/3
+        turned = Node("div", (Node("mul", (reference.node, num(180))), Node("const", name="pi")))
+        return "math_convention_unit", numbers(replace(reference, node=turned), _plain_degrees(answer))[1]
     return "math_convention_unit", same(reference.node, answer.node)
 
 
@@ -226,7 +257,8 @@ def _up_to_constant(reference: Node, answer: Node) -> Result:
     shifts: list[Value] = []
     slopes: list[Value] = []
     apart = False
-    for point in points(tuple(sorted(variables))):
+    ordered = tuple(sorted(variables))
+    for point in (*points(ordered), *points_inside(ordered)):
         base, at_one, at_four = (
             _maybe(rest, numbers_, point),
             _maybe(answer, numbers_, {**point, name: Fraction(1)}),

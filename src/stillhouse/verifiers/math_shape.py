@@ -84,12 +84,13 @@ class Matrix:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """`x = value`; of a function `f(x) = value`. plain: the name is one variable."""
+    """`x = value`; of a function `f(x) = value`, with its argument. plain: the name is one variable."""
 
     name: str
     value: Shape
     function: bool = False
     plain: bool = True
+    argument: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,13 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
+class Cases:
+    """A function by cases: values, each with its condition; None is "otherwise"."""
+
+    items: tuple[tuple[Shape, Shape | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Residue:
     """A number modulo another: x = 3 (mod 7)."""
 
@@ -177,6 +185,7 @@ Shape = (
     | Either
     | Family
     | Given
+    | Cases
     | Residue
     | Clock
 )

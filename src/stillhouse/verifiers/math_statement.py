@@ -5,6 +5,7 @@ In: tokens. Out: a Shape: a bare list, regions joined or cut, an equation, a nam
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from stillhouse.verifiers.math_cut import MAX_NESTING, is_dots, split, text_of
@@ -29,6 +30,7 @@ from stillhouse.verifiers.math_side import side
 from stillhouse.verifiers.math_token import Token, UnreadableError
 from stillhouse.verifiers.math_tree import Node, symbols
 
+_DERIVATIVE = re.compile(r"frac\{?(?:d|partial)(?:\^\{?\d\}?)?\{?[a-zA-Z]+\}?\{?(?:d|partial)[a-z](?:\^\{?\d\}?)?\}?")
 _COMPARE = {"=": "=", "<": "<", ">": ">", "le": "<=", "ge": ">=", "ne": "!=", "in": "in", "notin": "notin"}
 
 
@@ -168,7 +170,9 @@ def _equation(sides: list[list[Token]], depth: int) -> Shape:
     value = _side_or_ratio(sides[-1], depth)
     name = _name_of(sides[0])
     if name is not None:
-        return Named(name[0], value, name[1])
+        return Named(name[0], value, name[1], argument=name[2])
+    if _DERIVATIVE.fullmatch(text_of(sides[0])):
+        return Named(text_of(sides[0]), value, plain=False)
     try:
         left = _side_or_ratio(sides[-2] if len(sides) > 2 else sides[0], depth)
     except UnreadableError:
@@ -177,18 +181,24 @@ def _equation(sides: list[list[Token]], depth: int) -> Shape:
         return Named(text_of(sides[0]), value, plain=False)
     if not symbols(left.node):
         return value if len(sides) > 1 and not symbols(value.node) else Named(text_of(sides[-1]), left, plain=False)
-    if left.node.op == "call" and left.node.name == "abs" and _is_segment(left.node.args[0]):
+    length = left.node.args[0] if left.node.op == "call" and left.node.name == "abs" else None
+    if not symbols(value.node) and (_is_segment(left.node) or (length is not None and _is_length(length))):
         return Named(text_of(sides[0]), value, plain=False)
     return Relation(left.node, "=", value.node)
 
 
 def _is_segment(node: Node) -> bool:
-    """AB between bars is the length of a segment, the name of a number."""
-    return node.op == "mul" and all(part.op == "sym" and part.name.isupper() for part in node.args)
+    """AB, with bars or without, is the length of a segment, the name of a number."""
+    return node.op == "mul" and len(node.args) == 2 and all(p.op == "sym" and p.name.isupper() for p in node.args)
 
 
-def _name_of(side: list[Token]) -> tuple[str, bool] | None:
-    """The name that a left side is, and whether it is a function's; None for an expression."""
+def _is_length(node: Node) -> bool:
+    """Whether bars around it make the length of a segment or vector: |x| = 5 is an equation."""
+    return _is_segment(node) or (node.op == "sym" and node.name.startswith("vec "))
+
+
+def _name_of(side: list[Token]) -> tuple[str, bool, str] | None:
+    """The name that a left side is, whether it is a function's, and of what one variable; None for an expression."""
     if not side:
         return None
     try:
@@ -204,7 +214,8 @@ def _name_of(side: list[Token]) -> tuple[str, bool] | None:
     if "".join(token.text for token in rest[:5]) == "^{-1}":
         made, rest = Node("sym", name=made.name + "^-1"), rest[5:]
     if not rest:
-        return made.name, False
+        return made.name, False, ""
     if rest[0].text == "(" and rest[-1].text == ")" and not any(t.kind == "op" and t.text in "+-*/" for t in rest):
-        return made.name, True
+        argument = rest[1].text if len(rest) == 3 and rest[1].kind == "sym" else ""
+        return made.name, True, argument
     return None

@@ -59,7 +59,7 @@ _SCANNER = re.compile(
 _FUNCTIONS = word_set(
     "sin cos tan cot sec csc arcsin arccos arctan arccot arcsec arccsc sinh cosh tanh coth ln log lg exp sqrt max "
     "min gcd lcm "
-    "arsinh arcosh artanh arcsinh arccosh arctanh det abs floor ceil cbrt sgn binom"
+    "arsinh arcosh artanh arcsinh arccosh arctanh det abs floor ceil cbrt sgn binom cis"
 )
 _CONDITIONS = frozenset({"for", "where", "if", "when", "with", "provided", "such that", "provided that", "as"})
 _NAMES = {
@@ -186,10 +186,10 @@ def _words(text: str, glued: bool, applied: bool) -> list[Token]:
         return []
     inner = text.strip()
     if len(inner) == 1 and inner.isalpha() and inner.isascii():
-        return [Token("text", inner, glued)]
+        return [Token("sym" if inner in "ie" else "text", inner, glued)]  # upright i and e are the constants
     if inner in _FUNCTIONS and (applied or inner not in ("min", "sec")):
         return [Token("cmd", inner, glued)]
-    if re.match(r"[-+]?\d", inner):  # \text{12}, \text{12 cm}
+    if re.match(r"(?:\\dollar\s*)?[-+]?\d", inner):  # \text{12}, \text{12 cm}, \text{\$12}
         return tokens(inner)[:-1]
     return [Token("text", inner, glued)]
 

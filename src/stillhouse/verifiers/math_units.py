@@ -58,7 +58,7 @@ _MASS = {
     "kilogram": F(1),
     "milligram": F(1, 10**6), "tonne": F(1000), "ton": F(1000), "lb": F(45359237, 10**8), "lbs": F(45359237, 10**8),
     "oz": F(45359237, 16 * 10**8), "ounce": F(45359237, 16 * 10**8), "克": F(1, 1000), "千克": F(1), "公斤": F(1),
-    "吨": F(1000),
+    "吨": F(1000), "斤": F(1, 2), "毫克": F(1, 10**6),
 }  # fmt: skip
 _TIME = {
     "ms": F(1, 1000), "s": F(1), "sec": F(1), "second": F(1), "min": F(60), "minute": F(60), "h": F(3600),
@@ -113,7 +113,7 @@ UNITS: dict[str, Unit] = {
     **{name: Unit(factor, {"mass": 1, "length": 2, "time": -2}) for name, factor in _ENERGY.items()},
     **_OTHER,
 }
-DEGREE = UNITS["degree"]
+DEGREE, RADIAN = UNITS["degree"], UNITS["radian"]
 # words that only multiply: 3 million is a number
 MULTIPLES = {
     "dozen": 12, "hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "万": 10**4,
@@ -153,7 +153,7 @@ def read(text: str) -> Unit | None:
 
     None where the phrase is no unit: too long, or holding other signs.
     """
-    text = re.sub(r"(?<=[a-z]{3})\s?-\s?(?=[a-z]{3})", " ", text.strip().strip(".,"))
+    text = re.sub(r"(?<=[a-z]{3})\s?-\s?(?=[a-z]{3})", " ", text.strip().strip(".,()").strip())
     pieces = _WORD.findall(text)
     if not pieces or "".join(pieces) != re.sub(r"[\s.]", "", text) or len(pieces) > 9:
         return None

@@ -10,6 +10,7 @@ from stillhouse.verifiers.math_scalar import Result
 from stillhouse.verifiers.math_shape import Choice, Clock, Either, Family, Many, Named, Relation, Scalar, Shape, Words
 from stillhouse.verifiers.math_structure import ratios
 from stillhouse.verifiers.math_tree import Node
+from stillhouse.verifiers.math_words import INFINITE
 
 FEW_WORDS = 3
 
@@ -48,6 +49,8 @@ def words(reference: Shape, answer: Shape) -> Result:
     said, other = (reference, answer) if isinstance(reference, Words) else (answer, reference)
     assert isinstance(said, Words)  # noqa: S101  the caller saw to it
     if isinstance(other, Scalar):
+        if other.infinite > 0 and said.text == INFINITE:
+            return rule, True
         letters = _letters(other.node)
         if letters is not None:
             return rule, letters.lower() == said.text.replace(" ", "")
@@ -65,13 +68,21 @@ def _letters(node: Node) -> str | None:
     return None
 
 
+def _of_day(clock: Clock) -> int | None:
+    """Minutes since midnight where that is certain: by am or pm, or an hour such as 19 or 0."""
+    if clock.half:
+        return clock.minutes + 720 * (clock.half == "p")
+    return clock.minutes % 1440 if clock.minutes >= 780 or clock.minutes < 60 else None
+
+
 def clocks(reference: Shape, answer: Shape, compare: Compare) -> bool | None:
     """Times of day; am or pm may be missing. Without either, 3:30 may be a ratio too."""
     if isinstance(reference, Clock) and isinstance(answer, Clock):
         if reference.ratio is not None and answer.ratio is not None:
             return ratios(reference.ratio, answer.ratio)
-        if reference.half and answer.half:
-            return (reference.half, reference.minutes) == (answer.half, answer.minutes)
+        one, other = _of_day(reference), _of_day(answer)
+        if one is not None and other is not None:
+            return one == other
         return reference.minutes % 720 == answer.minutes % 720
     a = reference.ratio if isinstance(reference, Clock) else reference
     b = answer.ratio if isinstance(answer, Clock) else answer

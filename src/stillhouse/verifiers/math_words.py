@@ -30,6 +30,12 @@ _GROUPS = (
      "无数", "无数个", "无穷多个"),
     ("all real numbers", "all reals", "reals", "any real number", "全体实数", "任意实数", "所有实数", "实数",
     "every real number", "real numbers"),
+    ("integers", "all integers", "set of integers", "set of all integers", "any integer", "整数", "全体整数",
+    "所有整数"),
+    ("positive integers", "all positive integers", "set of positive integers", "any positive integer", "正整数",
+    "所有正整数", "全体正整数"),
+    ("rational numbers", "all rational numbers", "rationals", "set of rational numbers"),
+    ("complex numbers", "all complex numbers", "set of complex numbers"),
     ("even", "偶", "偶函数", "even function", "偶数"),
     ("odd", "奇", "奇函数", "odd function", "奇数"),
     ("increasing", "递增", "单调递增", "strictly increasing"),
@@ -40,6 +46,7 @@ _GROUPS = (
     ("convergent", "converges", "收敛", "converge"), ("greater", "大于", "larger"), ("less", "小于", "smaller"),
 )  # fmt: skip
 _SAME = {phrase: group[0] for group in _GROUPS for phrase in group}
+NUMBERS = {"integers": "Z", "positive integers": "Z+", "rational numbers": "Q", "complex numbers": "C"}
 NOTHING, REALS, INFINITE = "no solution", "all real numbers", "infinite"
 _NUMBERS = {
     "zero": 0, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9,
@@ -73,7 +80,8 @@ _TAIL = re.compile(
     r"\s*(?:\\text\s?\{\s*)?\b(?:is|are)\s+(?:the\s+)?(?:only\s+)?(?:possible\s+)?(?:values?|solutions?|answers?|ones?)\s*\}?$",
     re.IGNORECASE,
 )
-MAX_WORDS = 8
+_CIRCLED = re.compile("[①-⑳]{2,}")
+MAX_WORDS, LISTED_WORDS = 8, 2
 
 
 def letter(text: str) -> tuple[str, str] | None:
@@ -115,12 +123,42 @@ def normal(text: str) -> str | None:
     plain = _TEXT_GROUP.sub(r" \1 ", text)
     if re.search(r"[^\w\s.,;:'\"!?()-]|_", plain) or (re.search(r"\d", plain) and not re.search(r"[^\W\d]{3}", plain)):
         return None
+    circled = re.sub(r"[\s,;.]", "", plain)
+    if _CIRCLED.fullmatch(circled):
+        return "".join(sorted(circled))  # the statements that are right, in any order
     words = re.sub(r"[^\w\s]", "", plain.lower()).split()
     if not words or len(words) > MAX_WORDS:
         return None
+    dated = _date(words)
+    if dated is not None:
+        return dated
+    listed = [re.sub(r"[^\w\s]", "", piece).strip() for piece in re.split(r",|;|\band\b", plain.lower())]
+    if len(listed) > 1 and all(piece and len(piece.split()) <= LISTED_WORDS for piece in listed):
+        return ", ".join(sorted(listed))
     kept = [word for word in words if word not in ("the", "a", "an", "is", "are", "it")] or words
     phrase = " ".join(kept)
     return _SAME.get(" ".join(words), _SAME.get(phrase, phrase))
+
+
+MONTH = re.compile(
+    r"\b(?:january|february|march|april|june|july|august|september|october|november|december|"
+    r"(?:jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)\b)",
+    re.IGNORECASE,
+)
+_MONTHS = {name[:3]: name for name in word_set(
+    "january february march april may june july august september october november december")}  # fmt: skip
+_WEEKDAYS = word_set("monday tuesday wednesday thursday friday saturday sunday")
+
+
+def _date(words: list[str]) -> str | None:
+    """A day of a month in one order, whichever way it was written: June 6th, 6 June, the 6th of June; None for else."""
+    left = [word for word in words if word not in ("the", "of", "on", "it", "is") and word not in _WEEKDAYS]
+    months = [word for word in left if word in _MONTHS or word in _MONTHS.values() or word == "sept"]
+    days = [int(match[1]) for word in left if (match := re.fullmatch(r"(\d{1,2})(?:st|nd|rd|th)?", word))]
+    years = [word for word in left if re.fullmatch(r"\d{4}", word)]
+    if len(months) != 1 or len(days) != 1 or len(years) > 1 or len(left) != 2 + len(years):
+        return None
+    return " ".join([_MONTHS[months[0][:3]], str(days[0]), *years])
 
 
 _PARTS = {
@@ -182,10 +220,19 @@ def _chinese(text: str) -> int | None:
     return total + section + digit
 
 
-def chinese_fraction(text: str) -> tuple[int, int] | None:
-    """三分之二 is 2/3: numerator and denominator, or None."""
-    match = re.fullmatch(r"([零一二两三四五六七八九十百]{1,5})分之([零一二两三四五六七八九十百]{1,5})", text)
+def chinese_percent(text: str) -> int | None:
+    """百分之四十 and 百分之40 are 40 %: the number, or None."""
+    match = re.fullmatch(r"百分之(?:(\d{1,6})|([零〇一二两三四五六七八九十百]{1,6}))", text.strip())
     if match is None:
         return None
-    bottom, top = _chinese(match[1]), _chinese(match[2])
+    return int(match[1]) if match[1] else _chinese(match[2])
+
+
+def chinese_fraction(text: str) -> tuple[int, int] | None:
+    """三分之二 is 2/3: numerator and denominator, or None."""
+    part = r"(\d{1,6}|[零一二两三四五六七八九十百]{1,5})"
+    match = re.fullmatch(f"{part}分之{part}", text)
+    if match is None:
+        return None
+    bottom, top = (int(one) if one.isascii() else _chinese(one) for one in match.groups())
     return None if not bottom or top is None else (top, bottom)

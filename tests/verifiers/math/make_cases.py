@@ -1,4 +1,4 @@
-r"""Writes cases.jsonl: hand-made pairs of tricky.txt and wild.txt, and pairs made from templates whose truth is known.
+r"""Writes cases.jsonl: hand-made pairs of three tables, and pairs made from templates whose truth is known.
 
 Run it as `python tests/verifiers/math/make_cases.py`. Seeded, so the file is the same each time. No verifier is asked:
 a pair of a template is equal because both sides are two writings of one value, or different because the values are.
@@ -393,7 +393,7 @@ def templates() -> Iterator[dict[str, object]]:
 
 
 def main() -> None:
-    rows = [*templates(), *hand_made("tricky.txt"), *hand_made("wild.txt")]
+    rows = [*templates(), *hand_made("tricky.txt"), *hand_made("wild.txt"), *hand_made("held_out.txt")]
     lines = (json.dumps(row, ensure_ascii=False) for row in rows)
     (HERE / "cases.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
     ordinary = sum(str(row["group"]).startswith("ordinary") for row in rows)
