@@ -10,6 +10,7 @@ import copy
 import difflib
 import glob
 import json
+import math
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
@@ -184,6 +185,11 @@ def _across(recipe: Recipe, node: yaml.Node, text: str, name: str, folder: Path)
     if "vote" in (vote.missing, vote.suspect) and len(recipe.teachers) < vote.teachers:
         told = f"a vote needs {vote.teachers} teachers, and the recipe has {len(recipe.teachers)}"
         problems.append(at("verify", "references") + told)
+    scorer = recipe.filter.perplexity
+    own = scorer.budget_usd if scorer and scorer != "embedded" else None
+    limited = recipe.distill.budget_usd is not None or own is not None
+    if limited and scorer and scorer != "embedded" and scorer.price is None:
+        problems.append(at("filter", "perplexity") + "a budget needs prices, and the perplexity model has none")
     for i, avoided in enumerate(recipe.curate.avoid):
         if isinstance(avoided, str):
             wanted, _, path = avoided.partition("=")
@@ -242,6 +248,7 @@ class Parts:
     verifiers: dict[str, Part]
     response_filters: list[Part]
     corpus_filters: list[Part]
+    perplexity: tuple[TeacherSpec, Part] | None
     tokenizer: Part | None
     files: list[Path]
 
@@ -267,11 +274,13 @@ def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
         corpus_filters=[Part("stillhouse.filters.ngrams:RepeatedNgrams", {"mode": recipe.filter.ngram_mode})]
         if recipe.filter.ngrams
         else [],
+        perplexity=_perplexity(recipe),
         tokenizer=tokenizer(recipe.tokenizer),
         files=read,
     )
 
 
+EMBEDDED_SCORES = 32  # texts that are scored side by side; the server has as many slots as it wants
 _FILES = "stillhouse.sources.files:Files"
 QUERY_FILTERS = ("oversized", "odd_characters", "incomplete", "url", "table", "image")
 BENCHMARKS = {"aime2024": "aime", "aime2025": "aime", "math500": "math500", "livecodebench": "livecodebench"}
@@ -449,6 +458,23 @@ def perplexity_family(recipe: Recipe) -> str:
     return "" if not model else model.family or family_of(model.model or "")
 
 
+def _perplexity(recipe: Recipe) -> tuple[TeacherSpec, Part] | None:
+    """Who gives perplexities, and the filter that reads them; None where no model is named: then the filter is off."""
+    wanted, judge = recipe.filter.perplexity, Part("stillhouse.filters.perplexity:PerplexityFilter")
+    if not wanted:
+        return None
+    name = "perplexity-model"  # as it stands in the journal and in the audit
+    if wanted == "embedded":
+        part = Part("stillhouse.teachers.embedded_perplexity:EmbeddedPerplexity", {"name": name})
+        return TeacherSpec(name, part, max_in_flight=EMBEDDED_SCORES, family=EMBEDDED_FAMILY), judge
+    fields = ("base_url", "base_urls", "model", "revision", "api_key_env", "timeout", "api")
+    settings = _given(wanted, fields) | {"name": name}
+    if wanted.price is not None:
+        settings["price"] = wanted.price.model_dump(exclude_none=True)
+    part = Part("stillhouse.teachers.perplexity:PromptLogprobs", settings)
+    return _spec(name, wanted, part, find_profile("judge"), 1), judge
+
+
 def _judges(recipe: Recipe) -> dict[str, TeacherSpec]:
     return {kind: _endpoint_spec(f"judge-{kind}", judge) for kind, judge in recipe.judges if judge is not None}
 
@@ -533,8 +559,16 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
     family = EMBEDDED_FAMILY if entry.profile == "embedded" and entry.family is None else spec.family
     return replace(
         spec, terms=terms, thinking=entry.thinking or profile.thinking, licence=entry.licence or profile.licence,
-        perplexity=entry.perplexity or profile.perplexity, batch=entry.batch, family=family,
+        perplexity=_threshold(entry, recipe, profile), batch=entry.batch, family=family,
     )  # fmt: skip
+
+
+def _threshold(entry: TeacherSettings, recipe: Recipe, profile: Profile) -> float:
+    """Strictly above it goes. The embedded model's values are far from the paper's: without a threshold of the
+    teacher's own they are measured and drop nothing."""
+    if entry.perplexity is not None:
+        return entry.perplexity
+    return math.inf if recipe.filter.perplexity == "embedded" else profile.perplexity
 
 
 def demo_examples(name: str) -> dict[str, Any]:

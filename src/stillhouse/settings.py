@@ -206,6 +206,19 @@ class VerifySettings(Settings):
     versions: dict[str, str] = Field(default_factory=dict)
 
 
+class PerplexitySettings(EndpointSettings):
+    """The model that perplexities come from: vLLM (`prompt_logprobs`) or SGLang (`echo`), prefix cache off."""
+
+    api: Literal["vllm", "sglang"] = "vllm"
+    max_in_flight: int = Field(16, ge=1, le=100_000)
+
+    @model_validator(mode="after")
+    def _whole(self) -> PerplexitySettings:
+        if not (self.base_url or self.base_urls) or not self.model:
+            raise ValueError("base_url and model are needed: the endpoint, and the name that it serves it under")
+        return self
+
+
 class FilterSettings(Settings):
     """Which filters run over verified responses, with the numbers of the paper and its siblings."""
 
@@ -213,7 +226,7 @@ class FilterSettings(Settings):
     ngrams: bool = True
     ngram_mode: Literal["share", "strict"] = "share"
     max_tokens: int | None = Field(None, ge=1)
-    perplexity: EndpointSettings | Literal["embedded", False] = False
+    perplexity: PerplexitySettings | Literal["embedded", False] = False
     filters: list[ImportPath] = Field(default_factory=list)
 
 
