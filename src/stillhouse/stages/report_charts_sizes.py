@@ -31,6 +31,7 @@ from stillhouse.stages.report_text import plural
 
 Report = Mapping[str, Any]
 SHADES = 4
+MOST_CATEGORIES = 12  # a chart shows the largest; the table shows all
 SPREAD = 40  # an axis is logarithmic where its largest value is so many times the smallest that matters
 
 
@@ -76,8 +77,9 @@ def _reach(columns: Any) -> tuple[int, int]:
 
 
 def _groups(report: Report, key: str) -> list[tuple[str, dict[str, Any]]]:
-    """All queries, then each category where there are several: (title, teacher -> figures)."""
-    teachers, categories = report["teachers"], list(report.get("categories", {}))
+    """All queries, then the largest categories where there are several: (title, teacher -> figures)."""
+    teachers, sizes = report["teachers"], report.get("categories", {})
+    categories = [name for name in sizes if name in sorted(sizes, key=lambda n: -sizes[n])[:MOST_CATEGORIES]]
     groups = [("all", {name: part.get(key) for name, part in teachers.items()})]
     if len(categories) > 1:
         groups += [
