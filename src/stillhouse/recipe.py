@@ -396,7 +396,11 @@ def perplexity_family(recipe: Recipe) -> str:
 
 
 def _judges(recipe: Recipe) -> dict[str, TeacherSpec]:
-    return {kind: _endpoint_spec(f"judge-{kind}", judge) for kind, judge in recipe.judges if judge is not None}
+    return {
+        kind: _endpoint_spec(f"judge-{kind}", judge, recipe.tokenizer)
+        for kind, judge in recipe.judges
+        if judge is not None
+    }
 
 
 ENDPOINT_FIELDS = (
@@ -418,7 +422,7 @@ def _embedded(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name in EMBEDDED_FIELDS}
 
 
-def _endpoint_spec(name: str, entry: JudgeSettings) -> TeacherSpec:
+def _endpoint_spec(name: str, entry: JudgeSettings, counter: str) -> TeacherSpec:
     settings = _given(entry, ENDPOINT_FIELDS) | {"name": name}
     if entry.price is not None:
         settings["price"] = entry.price.model_dump(exclude_none=True)
@@ -427,7 +431,8 @@ def _endpoint_spec(name: str, entry: JudgeSettings) -> TeacherSpec:
     elif entry.profile == "embedded":
         part = Part("stillhouse.teachers.embedded:Embedded", _embedded(settings) | EMBEDDED_JUDGE)
     else:
-        part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": "judge"})
+        counts = {"counter": tokenizer(counter)}
+        part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": "judge"} | counts)
     return _spec(name, entry, part, find_profile("judge"), entry.max_tokens or 1024)
 
 
@@ -456,7 +461,7 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
         keep = {"name": entry.name, "model": entry.model} | ({"setting": entry.setting} if entry.setting else {})
         part = Part("stillhouse.teachers.champ:champ", keep | entry.settings)
     else:
-        settings |= {"profile": entry.profile, "max_tokens": limit}
+        settings |= {"profile": entry.profile, "max_tokens": limit, "counter": tokenizer(recipe.tokenizer)}
         part = Part("stillhouse.teachers.openai:OpenAI", settings | entry.settings)
     spec = _spec(entry.name, entry, part, profile, limit)
     usual_terms: dict[str, Terms] = {"champ": "no", "embedded": "yes"}

@@ -106,7 +106,7 @@ def _one(interval: Mapping[str, float] | None, came: float | None) -> dict[str, 
 
 _WORDS = {
     "cost_usd": ("dollars", "${:,.2f}"), "tokens": ("tokens", "{:,.0f}"), "verified": ("verified rows", "{:,.0f}"),
-    "replies": ("replies", "{:,.0f}"), "hours": ("hours", "{:,.2f}"),
+    "replies": ("replies", "{:,.0f}"), "hours": ("hours", "{:,.3g}"),
 }  # fmt: skip
 
 

@@ -55,8 +55,8 @@ def _draw_count(source: Array, rest: int, share: float, rng: np.random.Generator
     much of the one query that Jeffreys' prior is worth belongs to it."""
     yes = float(source.sum())
     shares = rng.beta(yes + share / 2, len(source) - yes + share / 2, DRAWS)
-    counts: Array = np.array(rng.binomial(rest, shares), dtype=np.float64)
-    return counts
+    drawn: Array = np.array(rng.binomial(rest, shares), dtype=np.float64)
+    return drawn
 
 
 def _draw_sum(source: Array, rest: int, rng: np.random.Generator) -> Array:

@@ -160,7 +160,7 @@ def _total(teachers: Mapping[str, Any], draws: Mapping[str, Mapping[str, Array]]
 # -- telling it --------------------------------------------------------------------------------------------------
 
 _FORMS = {
-    "cost_usd": "${:,.2f}", "tokens": "{:,.0f}", "verified": "{:,.0f}", "verified_yield": "{:.1%}", "hours": "{:,.2f}",
+    "cost_usd": "${:,.2f}", "tokens": "{:,.0f}", "verified": "{:,.0f}", "verified_yield": "{:.1%}", "hours": "{:,.3g}",
 }  # fmt: skip
 
 
