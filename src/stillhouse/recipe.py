@@ -213,6 +213,8 @@ def _teacher_mistakes(teacher: TeacherSettings) -> list[tuple[tuple[str, ...], s
             told.append(((), "base_url is missing: the endpoint's address, like http://127.0.0.1:8000/v1"))
         if teacher.model is None:
             told.append(((), "model is missing: the name that the endpoint serves it under"))
+    if teacher.batch and teacher.profile in ("embedded", "recorded", "champ"):
+        told.append((("batch",), f"{teacher.profile} cannot be asked by batch files: that takes a chat endpoint"))
     if teacher.base_url is not None and teacher.base_urls is not None:
         told.append((("base_urls",), "give base_url or base_urls, not both"))
     return told

@@ -31,8 +31,8 @@ class Seat:
     live: pairs under way. refusals: by endpoint, before a first reply. proven: it has replied before, in this sitting
     or in an earlier one. overcharge: the most that a reply cost, as a multiple of its bound. judges_usd: dollars of
     judges that were asked about its replies. enrol: of a batch teacher, what takes (request, dollars at most) into the
-    round's file. short: a round could not hold everything, for want of money. outstanding: keys whose batch results have
-    not come. dead: why it is asked no more. waits: reason -> pairs. notes: what the user should know at the end.
+    round's file. short: a round could not hold everything, for want of money. outstanding: keys whose batch results
+    have not come. dead: why it is asked no more. waits: reason -> pairs. notes: what the user should know at the end.
     """
 
     spec: TeacherSpec

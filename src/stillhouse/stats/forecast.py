@@ -68,7 +68,8 @@ def _draw_sum(source: Array, rest: int, rng: np.random.Generator) -> Array:
     if scatter == 0.0:
         return np.full(DRAWS, rest * mean)
     means = mean - _t(source, mean, rng) * scatter / np.sqrt(size)
-    return np.maximum(rest * means + rng.normal(0.0, 1.0, DRAWS) * scatter * np.sqrt(rest), 0.0)
+    drawn: Array = np.maximum(rest * means + rng.normal(0.0, 1.0, DRAWS) * scatter * np.sqrt(rest), 0.0)
+    return drawn
 
 
 def _t(source: Array, mean: float, rng: np.random.Generator) -> Array:

@@ -43,7 +43,8 @@ class ChatSettings:
     stream with early_stop cancels a reply that loops or runs over its limit. timeout: seconds of one whole request.
     extra_body: further fields of the request. revision: of the weights, a part of the identity. counter:
     what counts tokens where the server sends no usage: `module:function` from a text to a number, or the Part of a
-    tokenizer. ca_file: authority of a self-signed endpoint. proxy: use that of the environment. The last four are for the loop.
+    tokenizer. ca_file: authority of a self-signed endpoint. proxy: use that of the environment. The last four are for
+    the loop.
     """
 
     base_url: str | None = None
@@ -193,7 +194,7 @@ def _prompts(given: ChatSettings, profile: Profile, where: str, problems: list[s
 
 
 class _Tokenizer:
-    """A tokenizer that is built when a text has to be counted; where it cannot be, tokens are estimated, and it is said."""
+    """A tokenizer, built when a text has to be counted; where it cannot be, tokens are estimated, and it is said."""
 
     def __init__(self, part: Part, where: str) -> None:
         self._part, self._where = part, where
