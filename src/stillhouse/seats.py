@@ -9,8 +9,10 @@ import time
 from collections import Counter
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stillhouse.money import HourMeter
 from stillhouse.records import Request, Response, Teacher, TeacherSpec
@@ -113,7 +115,8 @@ def seat_for(spec: TeacherSpec, teacher: Teacher, pairs: Pairs) -> Seat:
     return Seat(spec, teacher, limits, pairs, meter)
 
 
-def state_counts(pairs: Pairs) -> dict[str, int]:
-    """How many pairs stand where: one entry per state, sums to the number of pairs."""
-    counts = np.bincount(pairs.states(), minlength=len(STATES))
+def state_counts(pairs: Pairs, wanted: NDArray[Any] | None = None) -> dict[str, int]:
+    """How many pairs (at these positions) stand where: one entry per state, sums to the number of pairs."""
+    states = pairs.states() if wanted is None else pairs.states()[wanted]
+    counts = np.bincount(states, minlength=len(STATES))
     return {name: int(n) for name, n in zip(STATES, counts, strict=True)}

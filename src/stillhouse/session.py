@@ -158,7 +158,7 @@ class _Session:
         self.seats = [self.seat(spec) for spec in busy]
         judges = {k: seat_for(s, judge_parts[s.name], Pairs(0, 1)) for k, s in self.judges.items()}
         budget = Budget(self.budget_limits, self.spent)
-        gauges = Gauges(budget, judges_before=judges_spending(self.index, self.table.keys))
+        gauges = Gauges(budget, judges_before=judges_spending(self.index, self.table.keys), wanted=self.wanted)
         try:
             with Journal(self.run.journal) as journal, VerdictLog(verdict_set(self.run)) as log:
                 self.open_rounds(journal)
