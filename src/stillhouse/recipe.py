@@ -20,10 +20,10 @@ import yaml
 from pydantic import ValidationError
 
 from stillhouse.mistakes import RecipeLoader, caret, construct, doubled_keys, find, told_errors
-from stillhouse.recipe_checks import student_mistakes
+from stillhouse.recipe_checks import read_named, student_mistakes
 from stillhouse.records import Part, Price, TeacherSpec, Terms, UserMistake
 from stillhouse.settings import (
-    AvoidSettings,
+    BenchmarkSettings,
     EndpointSettings,
     JudgeSettings,
     QueriesSettings,
@@ -182,9 +182,12 @@ def _across(recipe: Recipe, node: yaml.Node, text: str, name: str, folder: Path)
                 problems.append(at("judges", kind) + "a budget needs prices, and this judge has none")
     for i, avoided in enumerate(recipe.curate.avoid):
         if isinstance(avoided, str):
-            if avoided not in BENCHMARKS and avoided != "demo":
+            wanted, _, path = avoided.partition("=")
+            if wanted not in BENCHMARKS and avoided != "demo":
                 hint = f"the benchmarks are {', '.join(BENCHMARKS)}; a file is {{path: FILE, name: NAME}}"
                 problems.append(at("curate", "avoid", i) + f"there is no benchmark {avoided!r}; {hint}")
+            elif path and not _files(path, folder):
+                problems.append(at("curate", "avoid", i) + f"there is no such file or folder: {path}")
         elif not _files(avoided.path, folder):
             problems.append(at("curate", "avoid", i, "path") + f"there is no such file or folder: {avoided.path}")
     for i, entry in enumerate(recipe.queries):
@@ -244,10 +247,11 @@ def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
     """All parts of a recipe. folder: where relative paths are sought first."""
     judges = _judges(recipe)
     read = [f for entry in recipe.queries if entry.path for f in _files(entry.path, folder)]
-    read += [f for entry in recipe.curate.avoid if not isinstance(entry, str) for f in _files(entry.path, folder)]
+    avoid = _avoid(recipe, folder)
+    read += [f for _, part in avoid for f in _files(str(part.settings.get("path") or ""), folder)]
     return Parts(
         sources=[_source(entry, folder) for entry in recipe.queries],
-        avoid=[_avoid(entry, folder) for entry in recipe.curate.avoid],
+        avoid=avoid,
         query_filters=[Part(f"stillhouse.filters.query_text:{name}") for name in QUERY_FILTERS]
         + [Part(path) for path in recipe.curate.filters],
         embeddings=_embeddings(recipe),
@@ -263,7 +267,8 @@ def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
     )
 
 
-QUERY_FILTERS = ("odd_characters", "incomplete", "url", "table", "image")
+_FILES = "stillhouse.sources.files:Files"
+QUERY_FILTERS = ("oversized", "odd_characters", "incomplete", "url", "table", "image")
 BENCHMARKS = {"aime2024": "aime", "aime2025": "aime", "math500": "math500", "livecodebench": "livecodebench"}
 
 
@@ -300,15 +305,31 @@ def _source(entry: QueriesSettings, folder: Path) -> Part:
     return Part("stillhouse.sources.mappings:Mapped", own | split | {"mapping": entry.mapping} | entry.settings)
 
 
-def _avoid(entry: AvoidSettings | str, folder: Path) -> tuple[str, Part]:
-    if entry == "demo":
-        leak = str(files("stillhouse.sources") / "demo_avoid.jsonl")
-        return entry, Part("stillhouse.sources.files:Files", {"path": leak, "category": "math", "source": "demo"})
-    if isinstance(entry, str):
-        return entry, Part(f"stillhouse.benchmarks.{BENCHMARKS[entry]}:{entry}")
-    columns = {"columns": {"query": entry.column}} if entry.column else {}
-    settings = {"path": _path(entry.path, folder), "category": "other", "source": entry.name, **columns}
-    return entry.name, Part("stillhouse.sources.files:Files", settings)
+def _avoid(recipe: Recipe, folder: Path) -> list[tuple[str, Part]]:
+    """What `avoid` names, then every benchmark that the recipe evaluates on: none of them may be trained on."""
+    evaluated = [read_named(one) if isinstance(one, str) else one for one in recipe.evaluate.benchmarks]
+    known = {one.name: one for one in evaluated if not one.queries}  # held-out queries are kept apart by themselves
+    found: list[tuple[str, Part]] = []
+    for entry in recipe.curate.avoid:
+        if entry == "demo":
+            leak = str(files("stillhouse.sources") / "demo_avoid.jsonl")
+            found.append((entry, Part(_FILES, {"path": leak, "category": "math", "source": "demo"})))
+        elif isinstance(entry, str):
+            name, _, path = entry.partition("=")
+            one = known.get(name) if not path else None
+            found.append((name, _avoided(one or BenchmarkSettings(name=name, path=path or None), folder)))
+        else:
+            columns = {"columns": {"query": entry.column}} if entry.column else {}
+            settings = {"path": _path(entry.path, folder), "category": "other", "source": entry.name, **columns}
+            found.append((entry.name, Part(_FILES, settings)))
+    named = {name for name, _ in found}
+    every = [(str(one.name or one.part), one) for one in evaluated if not one.queries]
+    return found + [(name, _avoided(one, folder)) for name, one in every if name not in named]
+
+
+def _avoided(one: BenchmarkSettings, folder: Path) -> Part:
+    settings = ({"path": _path(one.path, folder)} if one.path else {}) | ({"hub": one.hub} if one.hub else {})
+    return Part(one.part or f"stillhouse.benchmarks.{BENCHMARKS[str(one.name)]}:{one.name}", settings | one.settings)
 
 
 def _embeddings(recipe: Recipe) -> Part | None:
@@ -368,7 +389,7 @@ def refuse_unverifiable(recipe: Recipe) -> None:
 
 def _response_filters(recipe: Recipe) -> list[Part]:
     settings = recipe.filter
-    limit = settings.max_tokens or recipe.train.longest
+    limit = settings.max_tokens or recipe.train.max_tokens
     found = [Part("stillhouse.filters.structure:structure"), Part("stillhouse.filters.length:Length", {"limit": limit})]
     if settings.back_to_back:
         found.append(Part("stillhouse.filters.repetition:back_to_back"))
@@ -387,6 +408,11 @@ def tokenizer(name: str) -> Part | None:
 def dataset_reader() -> Part:
     """What reads datasets that exist already: published shapes, our exports, ShareGPT, messages."""
     return Part("stillhouse.sources.responses:Responses")
+
+
+def dataset_filters() -> tuple[Part, ...]:
+    """What is told of datasets that exist already: which replies these would drop."""
+    return Part("stillhouse.filters.structure:structure"), Part("stillhouse.filters.repetition:back_to_back")
 
 
 def perplexity_family(recipe: Recipe) -> str:
@@ -441,7 +467,7 @@ def _endpoint_spec(name: str, entry: JudgeSettings, counter: str) -> TeacherSpec
 def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpec:
     settings: dict[str, Any] = _given(entry, ENDPOINT_FIELDS + TEACHER_FIELDS) | {"name": entry.name}
     profile = find_profile("generic" if entry.profile in ("embedded", "recorded", "champ") else entry.profile)
-    usual = min(profile.max_tokens, recipe.train.longest)
+    usual = min(profile.max_tokens, recipe.train.max_tokens)
     limit = entry.max_tokens or recipe.distill.max_tokens or usual
     if entry.price is not None:
         settings["price"] = entry.price.model_dump(exclude_none=True)
@@ -521,6 +547,10 @@ def frozen(recipe: Recipe, folder: Path) -> str:
     for entry in [*value["queries"], *value["teachers"], *(a for a in value["curate"]["avoid"] if isinstance(a, dict))]:
         if entry.get("path"):
             entry["path"] = str(Path(_path(entry["path"], folder)).absolute())
+    value["curate"]["avoid"] = [
+        f"{a.partition('=')[0]}={_path(a.partition('=')[2], folder)}" if isinstance(a, str) and "=" in a else a
+        for a in value["curate"]["avoid"]
+    ]
     _absolute_students(value["train"], value["evaluate"], folder)
     if value["store"]:
         value["store"] = str((folder / value["store"]).absolute())
