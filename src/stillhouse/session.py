@@ -162,7 +162,9 @@ class _Session:
         try:
             with Journal(self.run.journal) as journal, VerdictLog(verdict_set(self.run)) as log:
                 self.open_rounds(journal)
-                pool = WorkerPool(self.parts, workers=self.workers or max(1, (os.cpu_count() or 2)))
+                pool = Workers(self.parts, self.workers or max(1, (os.cpu_count() or 2)))
+                if not all(seat.spec.batch for seat in self.seats):
+                    pool.start()  # now: once requests are in flight, nothing may keep them waiting
                 loop = Loop(
                     self.table, self.seats, judges,
                     verifiers=self.at,
@@ -275,6 +277,26 @@ class _Session:
         if self.watch is not None:
             self.watch(self.rows)
         return time.monotonic() - began
+
+
+class Workers:
+    """A WorkerPool that starts with its first call: a round of batch requests often has nothing to judge."""
+
+    def __init__(self, parts: Mapping[str, Part], workers: int) -> None:
+        self._parts, self._workers = parts, workers
+        self._pool: WorkerPool | None = None
+
+    def start(self) -> WorkerPool:
+        if self._pool is None:
+            self._pool = WorkerPool(self._parts, workers=self._workers)
+        return self._pool
+
+    async def call(self, part: str, method: str, args: tuple[Any, ...], *, deadline: float, tries: int = 1) -> Any:
+        return await self.start().call(part, method, args, deadline=deadline, tries=tries)
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
 
 
 def _lines(path: Path) -> int | None:
