@@ -1,10 +1,11 @@
 """Claims about recipes: every mistake is told at once on its line; names become parts; the frozen text says all."""
 
+import math
 from pathlib import Path
 
 import pytest
 
-from stillhouse.recipe import frozen, parse_recipe, parts, refuse_unverifiable
+from stillhouse.recipe import Parts, frozen, parse_recipe, parts, refuse_unverifiable
 from stillhouse.records import UserMistake
 
 # ruff: noqa: E501  a recipe as people write it
@@ -143,6 +144,27 @@ def test_a_category_that_cannot_be_verified_is_refused_with_the_ways_out(folder:
 def test_the_recipes_that_ship_are_valid(name: str) -> None:
     path = Path(__file__).resolve().parents[1] / "recipes" / f"{name}.yaml"
     assert parts(parse_recipe(path.read_text(encoding="utf-8"), str(path), path.parent), path.parent).teachers
+
+
+def test_perplexity_comes_from_whom_the_recipe_names_and_from_nobody_without(folder: Path) -> None:
+    def read(more: str, recipe: str = GOOD) -> Parts:
+        return parts(parse_recipe(recipe + more, "r.yaml", folder), folder)
+
+    assert read("").perplexity is None
+    found = read(
+        'filter: {perplexity: {base_url: "http://h:8010/v1", model: Q, api: sglang, budget_usd: 2.0, price: {input: 1, output: 1}}}\n'
+    )
+    assert found.perplexity is not None
+    scorer, judge = found.perplexity
+    assert (scorer.endpoints, scorer.model, scorer.budget_usd) == (("http://h:8010/v1",), "Q", 2.0)
+    assert scorer.part.build().name == "perplexity-model" and judge.build().rule == "perplexity"
+    assert [t.perplexity for t in found.teachers] == [t.perplexity for t in read("").teachers]
+    embedded = read("filter: {perplexity: embedded}\n")
+    assert {t.perplexity for t in embedded.teachers} == {math.inf}, "the paper's thresholds are of another model"
+    with pytest.raises(UserMistake, match="a budget needs prices"):
+        read('filter: {perplexity: {base_url: "http://h:8010/v1", model: Q}}\n')
+    with pytest.raises(UserMistake, match="base_url and model are needed"):
+        read("filter: {perplexity: {model: Q}}\n")
 
 
 def test_benchmarks_that_are_evaluated_are_avoided_and_may_be_files(tmp_path: Path) -> None:

@@ -137,6 +137,7 @@ class JudgesSettings(Settings):
     science: JudgeSettings | None = None
     constraints: JudgeSettings | None = None
     reward: JudgeSettings | None = None
+    audit: JudgeSettings | None = None
 
 
 class AvoidSettings(Settings):
@@ -180,6 +181,17 @@ class CodeSettings(Settings):
     unsafe: bool = False
 
 
+class ReferencesSettings(Settings):
+    """What the teachers' vote may do. missing: a query without a reference is rejected, or gets what they agree on.
+    suspect: a reference that they agree against is listed by the audit, or replaced (the original stays beside it).
+    teachers: that must agree at least; rounds: replies of each teacher that a vote may wait for."""
+
+    missing: Literal["reject", "vote"] = "reject"
+    suspect: Literal["list", "vote"] = "list"
+    teachers: int = Field(2, ge=2)
+    rounds: int = Field(2, ge=1)
+
+
 class VerifySettings(Settings):
     """How each category is verified: its own settings, `structure` to accept by form alone, or an import path."""
 
@@ -190,7 +202,21 @@ class VerifySettings(Settings):
     if_: Literal["structure"] | ImportPath | None = Field(None, alias="if")
     multiturn: Literal["structure"] | ImportPath | None = None
     other: Literal["structure"] | ImportPath | None = None
+    references: ReferencesSettings = ReferencesSettings()
     versions: dict[str, str] = Field(default_factory=dict)
+
+
+class PerplexitySettings(EndpointSettings):
+    """The model that perplexities come from: vLLM (`prompt_logprobs`) or SGLang (`echo`), prefix cache off."""
+
+    api: Literal["vllm", "sglang"] = "vllm"
+    max_in_flight: int = Field(16, ge=1, le=100_000)
+
+    @model_validator(mode="after")
+    def _whole(self) -> PerplexitySettings:
+        if not (self.base_url or self.base_urls) or not self.model:
+            raise ValueError("base_url and model are needed: the endpoint, and the name that it serves it under")
+        return self
 
 
 class FilterSettings(Settings):
@@ -200,7 +226,7 @@ class FilterSettings(Settings):
     ngrams: bool = True
     ngram_mode: Literal["share", "strict"] = "share"
     max_tokens: int | None = Field(None, ge=1)
-    perplexity: EndpointSettings | Literal["embedded", False] = False
+    perplexity: PerplexitySettings | Literal["embedded", False] = False
     filters: list[ImportPath] = Field(default_factory=list)
 
 

@@ -5,6 +5,7 @@ In: a run. Out: batches of rows sorted by query key; a batch at a time is in mem
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from stillhouse.records import TeacherSpec, normal_form
+from stillhouse.store.references import load_references, synthesised_constraints
 from stillhouse.store.rendering import rendered
 from stillhouse.store.run import Run
 from stillhouse.store.tables import read_batches, table_files
@@ -54,6 +56,10 @@ def _column(file: pq.ParquetFile, name: str) -> int:
     return paths.index(name)
 
 
+Scores = tuple[float | None, float | None]  # perplexity of the response given the query, and over both
+UNSCORED: Scores = (None, None)
+
+
 class SourceTerms:
     """May rows of a source be trained on: by the names of the recipe's sources.
 
@@ -69,11 +75,29 @@ class SourceTerms:
         return self._terms.get(source, self._worst)
 
 
+class Supplied:
+    """What queries are verified by where they did not bring it: references of the vote, constraints of the judge."""
+
+    def __init__(self, run: Run) -> None:
+        self._voted = load_references(run)
+        self._constraints = synthesised_constraints(run)
+
+    def of(self, query: dict[str, Any]) -> dict[str, Any]:
+        """The row of a query with what holds for it, and who supplied that."""
+        voted = self._voted.get(query["key"])
+        if voted is not None:
+            return query | {"ground_truth": voted.ground_truth, "reference_by": "vote"}
+        constraints = self._constraints.get(query["key"])
+        if constraints is not None and query["instruction_constrain"] is None:
+            return query | {"instruction_constrain": constraints, "reference_by": "judge"}
+        return query
+
+
 def dataset_rows(
     run: Run,
     spec: TeacherSpec,
     dropped: set[str],
-    perplexity: Mapping[str, float],
+    perplexity: Mapping[str, Scores],
     source_terms: SourceTerms,
 ) -> Iterator[list[dict[str, Any]]]:
     """Batches of dataset rows of a teacher: what was accepted and no filter dropped.
@@ -83,7 +107,7 @@ def dataset_rows(
     file = run.responses / f"accepted-{spec.name}.parquet"
     if not file.exists():
         return
-    queries = Queries(run)
+    queries, supplied = Queries(run), Supplied(run)
     for batch in read_batches(file, batch_rows=BATCH):
         responses = [row for row in batch.to_pylist() if row["key"] not in dropped]
         found = queries.find([row["query"] for row in responses])
@@ -91,7 +115,8 @@ def dataset_rows(
             if row["query"] not in found:
                 raise ValueError(f"{file}: the query {row['query']} is not in {run.queries}")
         yield [
-            dataset_row(row, found[row["query"]], spec, perplexity.get(row["key"]), source_terms) for row in responses
+            dataset_row(row, supplied.of(found[row["query"]]), spec, perplexity.get(row["key"], UNSCORED), source_terms)
+            for row in responses
         ]
 
 
@@ -99,7 +124,7 @@ def dataset_row(
     response: Mapping[str, Any],
     query: Mapping[str, Any],
     spec: TeacherSpec,
-    perplexity: float | None,
+    perplexity: Scores,
     source_terms: SourceTerms,
 ) -> dict[str, Any]:
     """One row of DATASET; `tokens` is left to the writer, which counts a batch at a time."""
@@ -109,6 +134,7 @@ def dataset_row(
     return {
         **{name: query[name] for name in ("key", "id", "category", "source", "system", "query", "ground_truth")},
         **{name: query[name] for name in ("test_case", "instruction_constrain")},
+        "reference_by": query.get("reference_by"),
         **{name: response[name] for name in ("attempt", "verify_rule", "verify_score", "finish_reason")},
         **{name: response[name] for name in ("prompt_tokens", "completion_tokens", "cost_usd")},
         "messages": [*turns, {"role": "assistant", "content": text}],
@@ -118,24 +144,26 @@ def dataset_row(
         "response_key": response["key"],
         "teacher": spec.name,
         "model": response["model"] or spec.model,
-        "ppl": perplexity,
+        "ppl": perplexity[0],
+        "ppl_full": perplexity[1],
         "teacher_terms": spec.terms,
         "source_terms": source_terms.of(query["source"]),
     }
 
 
-def read_filters(run: Run, teacher: str) -> tuple[set[str], dict[str, float]]:
+def read_filters(run: Run, teacher: str) -> tuple[set[str], dict[str, Scores]]:
     """Keys of the responses that a filter dropped, and perplexities by response key."""
     file = run.filters / f"{teacher}.parquet"
     dropped: set[str] = set()
-    perplexity: dict[str, float] = {}
-    columns = ["response", "filter", "outcome", "score"]
+    perplexity: dict[str, Scores] = {}
+    columns = ["response", "filter", "outcome", "score", "detail"]
     for batch in read_batches(file, columns, batch_rows=65536) if file.exists() else ():
         for row in batch.to_pylist():
             if row["outcome"] == "fail":
                 dropped.add(row["response"])
             if row["filter"] == "perplexity" and row["score"] is not None:
-                perplexity[row["response"]] = row["score"]
+                full = json.loads(row["detail"]).get("full") if row["detail"] else None
+                perplexity[row["response"]] = (row["score"], full)
     return dropped, perplexity
 
 
