@@ -125,7 +125,7 @@ def _letters(many: Many) -> str | None:
 
 
 def _assignments(left: Many, right: Many, compare: Compare) -> bool | None:
-    """`x=1, y=2` against itself in any order, or against the tuple (1, 2) or the list 1, 2 in the order of the alphabet.
+    """`x=1, y=2` against itself in any order, or against the tuple (1, 2) or the list 1, 2, in alphabetical order.
 
     A reference that is a list has no order, so an answer may name its values as it likes; a set is no such system.
     """
