@@ -143,3 +143,30 @@ def test_a_category_that_cannot_be_verified_is_refused_with_the_ways_out(folder:
 def test_the_recipes_that_ship_are_valid(name: str) -> None:
     path = Path(__file__).resolve().parents[1] / "recipes" / f"{name}.yaml"
     assert parts(parse_recipe(path.read_text(encoding="utf-8"), str(path), path.parent), path.parent).teachers
+
+
+def test_benchmarks_that_are_evaluated_are_avoided_and_may_be_files(tmp_path: Path) -> None:
+    (tmp_path / "aime.jsonl").write_text('{"problem": "What is 1 + 1?", "answer": 2}\n')
+    (tmp_path / "q.jsonl").write_text('{"query": "What is 1 + 2?", "ground_truth": 3}\n')
+    text = """
+name: r
+queries: [{path: q.jsonl, category: math}]
+teachers: [{name: t, base_url: "http://127.0.0.1:1/v1", model: m}]
+curate: {avoid: [aime2024=aime.jsonl, {path: q.jsonl, name: own}, {path: aime.jsonl, name: own, column: problem}]}
+evaluate: {teachers: true, benchmarks: [math500:4, "aime2024:64"]}
+"""
+    found = parts(parse_recipe(text, folder=tmp_path), tmp_path)
+    assert [name for name, _ in found.avoid] == ["aime2024", "own", "own", "math500"]
+    assert [query.text for query in found.avoid[0][1].build()()] == ["What is 1 + 1?"]
+    assert tmp_path / "aime.jsonl" in found.files
+    with pytest.raises(UserMistake, match=r"curate.avoid\[0\]: there is no such file or folder: aim.jsonl"):
+        parse_recipe(text.replace("aime2024=aime", "aime2024=aim"), folder=tmp_path)
+
+
+def test_every_query_filter_is_in_every_run(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text('{"query": "What is 1 + 2?", "ground_truth": 3}\n')
+    text = "name: r\nqueries: [{path: q.jsonl, category: math}]\n"
+    text += 'teachers: [{name: t, base_url: "http://127.0.0.1:1/v1", model: m}]\n'
+    found = parts(parse_recipe(text, folder=tmp_path), tmp_path)
+    named = [part.path.partition(":")[2] for part in found.query_filters]
+    assert named == ["oversized", "odd_characters", "incomplete", "url", "table", "image"]

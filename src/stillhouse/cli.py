@@ -136,6 +136,12 @@ def export(
 def compare(
     datasets: Annotated[list[Path], typer.Argument(metavar="RUN | A B ...", help="A run, or datasets that exist.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where the report goes.")] = None,
+    tokenizer: Annotated[
+        str, typer.Option("--tokenizer", metavar="NAME", help="Of datasets: what counts tokens, as in a recipe.")
+    ] = "embedded",
+    exact: Annotated[
+        bool, typer.Option("--exact-tokens", help="Of datasets: count every reply, not 20,000 queries of each.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare the teachers of a run, or datasets that exist already."""
@@ -143,7 +149,7 @@ def compare(
 
     if len(datasets) == 1 and (datasets[0] / "recipe.yaml").is_file():
         _end(run_stage(datasets[0], "compare", quiet=as_json), as_json)
-    _end(compare_existing(datasets, out, quiet=as_json), as_json)
+    _end(compare_existing(datasets, out, tokenizer=tokenizer, exact=exact, quiet=as_json), as_json)
 
 
 @app.command()
@@ -245,12 +251,25 @@ def status(run: RunFolder, as_json: Json = False) -> None:
 def audit(
     run: RunFolder,
     verifiers: Annotated[bool, typer.Option("--verifiers", help="Sample verdicts for a second opinion.")] = False,
+    sample: Annotated[int | None, typer.Option("--sample", metavar="N", help="Of so many verdicts (200).")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of the sample (1).")] = None,
+    judge: Annotated[
+        str | None, typer.Option("--judge", metavar="NAME", help="Ask this judge of the recipe (audit, math, ...).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Prove from the journal what was asked, paid, in doubt, and paid twice."""
+    if verifiers:
+        from stillhouse.verbs.audit_verifiers import audit_verifiers
+
+        _end(audit_verifiers(run, sample=sample, seed=seed, judge=judge, quiet=as_json), as_json)
+    from stillhouse.records import UserMistake
     from stillhouse.verbs.audit import audit as prove
 
-    value, lines = prove(run, verifiers=verifiers)
+    given = {"--sample": sample, "--seed": seed, "--judge": judge}
+    if any(value is not None for value in given.values()):
+        raise UserMistake(f"{' and '.join(k for k, v in given.items() if v is not None)}: of `audit RUN --verifiers`")
+    value, lines = prove(run)
     _tell(value, as_json, lines)
 
 

@@ -22,12 +22,14 @@ from stillhouse.settings import Recipe
 from stillhouse.stages.compare import compare, compare_datasets
 from stillhouse.stages.curate import curate
 from stillhouse.stages.distill import distill
+from stillhouse.stages.distill_forecast import told as told_check
 from stillhouse.stages.export import export
 from stillhouse.stages.filter import filter as filter_responses
 from stillhouse.stages.report import report
 from stillhouse.store.run import Run
 from stillhouse.store.tables import table_files
 
+TOKEN_SAMPLE = 20_000  # queries of a dataset whose tokens `compare A B` counts, unless all are wanted
 STAGES = ("curate", "distill", "filter", "export", "compare", "train", "evaluate", "report")
 
 
@@ -129,6 +131,7 @@ class Sitting:
         if name == "curate":
             settings = [recipes.told(p) for p in (*parts.sources, *parts.query_filters, *parts.verifiers.values())]
             settings += [recipes.told(p) for _, p in parts.avoid] + [made.curate.model_dump(mode="json")]
+            settings += [sorted(recipes.supplied(made))]
             return parts.files, settings, self._curate
         if name == "distill":
             journal = [f for folder in run.journals for f in sorted(folder.glob("*.journal"))]
@@ -141,7 +144,8 @@ class Sitting:
             inputs = [*queries, verdicts, *accepted, run.filters]
             return inputs, [teachers, made.tokenizer, options], lambda: self._export(options)
         if name == "compare":
-            inputs = [*queries, verdicts, *accepted, run.filters, run.evaluations]
+            checked = [f for f in (run.responses / "account.json", run.folder / "forecast_check.json") if f.exists()]
+            inputs = [*queries, verdicts, *accepted, run.filters, run.evaluations, run.audit_json, *checked]
             return inputs, [teachers, made.decide_by, made.margin.model_dump(), made.tokenizer], self._compare
         if name == "train":
             settings = pipeline_students.train_facts(made, parts)
@@ -150,7 +154,7 @@ class Sitting:
             inputs, settings = pipeline_students.evaluate_facts(made, parts, run, self.folder)
             return inputs, [*settings, options], lambda: self._students(name, options)
         if name == "report":
-            beside = [run.recipe, run.folder / "forecast.json", run.students / "losses.jsonl", run.evaluations]
+            beside = [run.recipe, run.students / "losses.jsonl", run.verdicts / "audit.json", run.evaluations]
             inputs = [run.report_json, *queries, verdicts, *accepted, run.filters, *beside]
             return inputs, recipes.source_facts(made), self._report
         raise UserMistake(f"there is no stage {name}; the stages are {', '.join(STAGES)}")
@@ -160,7 +164,7 @@ class Sitting:
         counts = curate(
             self.run, sources=parts.sources, filters=parts.query_filters, avoid=parts.avoid,
             near_duplicates=settings.near_duplicates, embeddings=parts.embeddings, verifiers=parts.verifiers,
-            engine=self.engine,
+            supplied=recipes.supplied(self.recipe), engine=self.engine,
         )  # fmt: skip
         return counts, [self.run.queries]
 
@@ -170,7 +174,8 @@ class Sitting:
         self.outcome.stages["pilot"] = counts
 
     def _distilled(self) -> list[Path]:
-        return [self.run.verdicts / "pairs.parquet", *sorted(self.run.responses.glob("accepted-*.parquet"))]
+        voted = sorted(self.run.verdicts.glob("references.parquet"))
+        return [self.run.verdicts / "pairs.parquet", *voted, *sorted(self.run.responses.glob("accepted-*.parquet"))]
 
     def _distill(self, wanted: Sequence[int] | None = None) -> tuple[dict[str, Any], list[Path] | None]:
         parts, settings = self.parts, self.recipe.distill
@@ -180,16 +185,17 @@ class Sitting:
                 versions=self.recipe.verify.versions, attempts=settings.attempts,
                 truncated_attempts=settings.truncated_attempts, retries=settings.retries,
                 budget_usd=settings.budget_usd, workers=settings.workers, watch=watch, wanted=wanted,
-                tell=self.teller.say, metrics=self.metrics,
+                tell=self.teller.say, metrics=self.metrics, votes=recipes.votes(self.recipe),
             )  # fmt: skip
-        self.outcome.notes += done.notes
+        self.outcome.notes += done.notes + (told_check(done.forecast_check) if done.forecast_check else [])
         self.outcome.waits += [f"{name}: {n} pairs: {why}" for name, w in done.waits.items() for why, n in w.items()]
         if done.outcome != "done":
             self.outcome.waits.insert(0, done.problem or done.outcome)
         waiting = any(counts["waiting"] for counts in done.counts.values())
         code = {"interrupted": 130, "budget": 3, "disk_full": 2}.get(done.outcome)
         self.outcome.exit_code = code if code is not None else 4 if waiting else 0
-        return {**done.counts}, self._distilled() if self.outcome.exit_code == 0 else None
+        voted = {"references": done.references} if done.references else {}
+        return {**done.counts, **voted}, self._distilled() if self.outcome.exit_code == 0 else None
 
     def _filter(self) -> tuple[dict[str, Any], list[Path]]:
         parts = self.parts
@@ -200,10 +206,17 @@ class Sitting:
         return counts, [self.run.filters]
 
     def _export(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[Path]]:
+        sources = recipes.source_facts(self.recipe)
+        unknown = [f"teacher {t.name}" for t in self.parts.teachers if t.terms == "unknown"]
+        unknown += [f"source {s['name']}" for s in sources if s["terms"] == "unknown"]
+        if unknown:
+            self.teller.say(
+                f"warning: whether one may train on them is not known of {', '.join(dict.fromkeys(unknown))}: find "
+                "out, and say `terms: yes` or `terms: no` in the recipe"
+            )
         counts = export(
-            self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer,
-            sources=recipes.source_facts(self.recipe), **options,
-        )  # fmt: skip
+            self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer, sources=sources, **options
+        )
         return counts, [self.run.datasets]
 
     def _compare(self) -> tuple[dict[str, Any], list[Path]]:
@@ -309,6 +322,9 @@ def run_made(
 
 def run_stage(folder: Path, stage: str, *, quiet: bool = False, **options: Any) -> Outcome:
     """One stage of a run that has begun: `stillhouse STAGE RUN`."""
+    if stage == "report" and (folder / "report.json").is_file() and not (folder / "recipe.yaml").is_file():
+        report(folder)  # of datasets that were compared: no run stands here, and the page is made again all the same
+        return Outcome(str(folder), report=str(folder / "report.html"), told=[f"report: {folder / 'report.html'}"])
     if not (folder / "recipe.yaml").is_file():
         raise UserMistake(f"{folder}: no run stands here; `stillhouse run RECIPE --out {folder}` begins one")
     made = recipes.load_recipe(folder / "recipe.yaml")
@@ -318,14 +334,29 @@ def run_stage(folder: Path, stage: str, *, quiet: bool = False, **options: Any) 
     return sitting.outcome
 
 
-def compare_existing(datasets: list[Path], out: Path | None, *, quiet: bool = False) -> Outcome:
-    """`stillhouse compare A B ... --out DIR`: report.json and report.html of datasets that exist already."""
+def compare_existing(
+    datasets: list[Path],
+    out: Path | None,
+    *,
+    tokenizer: str = "embedded",
+    exact: bool = False,
+    quiet: bool = False,
+) -> Outcome:
+    """`stillhouse compare A B ... --out DIR`: report.json and report.html of datasets that exist already.
+
+    tokenizer: as in a recipe. exact: count the tokens of every reply, not of TOKEN_SAMPLE queries a dataset.
+    """
     if len(datasets) < 2:
         raise UserMistake("compare takes a run folder, or two datasets and more")
-    folder = out or Path("runs") / "-".join(d.stem for d in datasets)
-    compare_datasets(datasets, folder, reader=recipes.dataset_reader(), tokenizer=recipes.tokenizer("embedded"))
+    folder = out or Path("runs") / "-".join(d.resolve().stem for d in datasets)
+    teller, started = Teller(quiet=quiet), time.monotonic()
+    counts = compare_datasets(
+        datasets, folder, reader=recipes.dataset_reader(), tokenizer=recipes.tokenizer(tokenizer),
+        token_sample=None if exact else TOKEN_SAMPLE, filters=recipes.dataset_filters(),
+    )  # fmt: skip
+    teller.stage("compare", counts, time.monotonic() - started)
     report(folder)
-    outcome = Outcome(str(folder), report=str(folder / "report.html"))
-    outcome.decision, outcome.told = Teller(quiet=quiet).decision(folder / "report.json")
+    outcome = Outcome(str(folder), stages={"compare": counts}, report=str(folder / "report.html"))
+    outcome.decision, outcome.told = teller.decision(folder / "report.json")
     outcome.told.append(f"report: {folder / 'report.html'}")
     return outcome

@@ -20,10 +20,10 @@ import yaml
 from pydantic import ValidationError
 
 from stillhouse.mistakes import RecipeLoader, caret, construct, doubled_keys, find, told_errors
-from stillhouse.recipe_checks import student_mistakes
-from stillhouse.records import Part, Price, TeacherSpec, Terms, UserMistake
+from stillhouse.recipe_checks import read_named, student_mistakes
+from stillhouse.records import Part, Price, TeacherSpec, Terms, UserMistake, Votes
 from stillhouse.settings import (
-    AvoidSettings,
+    BenchmarkSettings,
     EndpointSettings,
     JudgeSettings,
     QueriesSettings,
@@ -180,11 +180,18 @@ def _across(recipe: Recipe, node: yaml.Node, text: str, name: str, folder: Path)
                 problems.append(at("judges", kind) + "base_url is missing")
             if recipe.distill.budget_usd is not None and judge.price is None:
                 problems.append(at("judges", kind) + "a budget needs prices, and this judge has none")
+    vote = recipe.verify.references
+    if "vote" in (vote.missing, vote.suspect) and len(recipe.teachers) < vote.teachers:
+        told = f"a vote needs {vote.teachers} teachers, and the recipe has {len(recipe.teachers)}"
+        problems.append(at("verify", "references") + told)
     for i, avoided in enumerate(recipe.curate.avoid):
         if isinstance(avoided, str):
-            if avoided not in BENCHMARKS and avoided != "demo":
+            wanted, _, path = avoided.partition("=")
+            if wanted not in BENCHMARKS and avoided != "demo":
                 hint = f"the benchmarks are {', '.join(BENCHMARKS)}; a file is {{path: FILE, name: NAME}}"
                 problems.append(at("curate", "avoid", i) + f"there is no benchmark {avoided!r}; {hint}")
+            elif path and not _files(path, folder):
+                problems.append(at("curate", "avoid", i) + f"there is no such file or folder: {path}")
         elif not _files(avoided.path, folder):
             problems.append(at("curate", "avoid", i, "path") + f"there is no such file or folder: {avoided.path}")
     for i, entry in enumerate(recipe.queries):
@@ -231,6 +238,7 @@ class Parts:
     embeddings: Part | None
     teachers: list[TeacherSpec]
     judges: dict[str, TeacherSpec]
+    auditor: TeacherSpec | None
     verifiers: dict[str, Part]
     response_filters: list[Part]
     corpus_filters: list[Part]
@@ -241,16 +249,19 @@ class Parts:
 def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
     """All parts of a recipe. folder: where relative paths are sought first."""
     judges = _judges(recipe)
+    auditor = judges.pop("audit", None)
     read = [f for entry in recipe.queries if entry.path for f in _files(entry.path, folder)]
-    read += [f for entry in recipe.curate.avoid if not isinstance(entry, str) for f in _files(entry.path, folder)]
+    avoid = _avoid(recipe, folder)
+    read += [f for _, part in avoid for f in _files(str(part.settings.get("path") or ""), folder)]
     return Parts(
         sources=[_source(entry, folder) for entry in recipe.queries],
-        avoid=[_avoid(entry, folder) for entry in recipe.curate.avoid],
+        avoid=avoid,
         query_filters=[Part(f"stillhouse.filters.query_text:{name}") for name in QUERY_FILTERS]
         + [Part(path) for path in recipe.curate.filters],
         embeddings=_embeddings(recipe),
         teachers=[_teacher(entry, recipe, folder) for entry in recipe.teachers],
         judges=judges,
+        auditor=auditor,
         verifiers=_verifiers(recipe, set(judges)),
         response_filters=_response_filters(recipe),
         corpus_filters=[Part("stillhouse.filters.ngrams:RepeatedNgrams", {"mode": recipe.filter.ngram_mode})]
@@ -261,7 +272,8 @@ def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
     )
 
 
-QUERY_FILTERS = ("odd_characters", "incomplete", "url", "table", "image")
+_FILES = "stillhouse.sources.files:Files"
+QUERY_FILTERS = ("oversized", "odd_characters", "incomplete", "url", "table", "image")
 BENCHMARKS = {"aime2024": "aime", "aime2025": "aime", "math500": "math500", "livecodebench": "livecodebench"}
 
 
@@ -298,15 +310,31 @@ def _source(entry: QueriesSettings, folder: Path) -> Part:
     return Part("stillhouse.sources.mappings:Mapped", own | split | {"mapping": entry.mapping} | entry.settings)
 
 
-def _avoid(entry: AvoidSettings | str, folder: Path) -> tuple[str, Part]:
-    if entry == "demo":
-        leak = str(files("stillhouse.sources") / "demo_avoid.jsonl")
-        return entry, Part("stillhouse.sources.files:Files", {"path": leak, "category": "math", "source": "demo"})
-    if isinstance(entry, str):
-        return entry, Part(f"stillhouse.benchmarks.{BENCHMARKS[entry]}:{entry}")
-    columns = {"columns": {"query": entry.column}} if entry.column else {}
-    settings = {"path": _path(entry.path, folder), "category": "other", "source": entry.name, **columns}
-    return entry.name, Part("stillhouse.sources.files:Files", settings)
+def _avoid(recipe: Recipe, folder: Path) -> list[tuple[str, Part]]:
+    """What `avoid` names, then every benchmark that the recipe evaluates on: none of them may be trained on."""
+    evaluated = [read_named(one) if isinstance(one, str) else one for one in recipe.evaluate.benchmarks]
+    known = {one.name: one for one in evaluated if not one.queries}  # held-out queries are kept apart by themselves
+    found: list[tuple[str, Part]] = []
+    for entry in recipe.curate.avoid:
+        if entry == "demo":
+            leak = str(files("stillhouse.sources") / "demo_avoid.jsonl")
+            found.append((entry, Part(_FILES, {"path": leak, "category": "math", "source": "demo"})))
+        elif isinstance(entry, str):
+            name, _, path = entry.partition("=")
+            one = known.get(name) if not path else None
+            found.append((name, _avoided(one or BenchmarkSettings(name=name, path=path or None), folder)))
+        else:
+            columns = {"columns": {"query": entry.column}} if entry.column else {}
+            settings = {"path": _path(entry.path, folder), "category": "other", "source": entry.name, **columns}
+            found.append((entry.name, Part(_FILES, settings)))
+    named = {name for name, _ in found}
+    every = [(str(one.name or one.part), one) for one in evaluated if not one.queries]
+    return found + [(name, _avoided(one, folder)) for name, one in every if name not in named]
+
+
+def _avoided(one: BenchmarkSettings, folder: Path) -> Part:
+    settings = ({"path": _path(one.path, folder)} if one.path else {}) | ({"hub": one.hub} if one.hub else {})
+    return Part(one.part or f"stillhouse.benchmarks.{BENCHMARKS[str(one.name)]}:{one.name}", settings | one.settings)
 
 
 def _embeddings(recipe: Recipe) -> Part | None:
@@ -349,6 +377,27 @@ def usual_verifiers(judges: Collection[str] = ()) -> dict[str, Part]:
     return usual
 
 
+VOTED = ("math", "science")  # categories whose answers can be compared with each other
+
+
+def supplied(recipe: Recipe) -> frozenset[str]:
+    """Categories whose missing references the teachers' vote supplies."""
+    return frozenset(VOTED if recipe.verify.references.missing == "vote" else ())
+
+
+def votes(recipe: Recipe) -> Votes | None:
+    """What the teachers' vote may do in this run, and over which categories; None where it only may be listed."""
+    wanted = recipe.verify.references
+    if "vote" not in (wanted.missing, wanted.suspect):
+        return None
+    return Votes(wanted.missing == "vote", wanted.suspect == "vote", wanted.teachers, wanted.rounds, VOTED)
+
+
+def second_opinion() -> Part:
+    """What asks a judge for a second opinion on an answer."""
+    return Part("stillhouse.verifiers.opinion:Opinion")
+
+
 def refuse_unverifiable(recipe: Recipe) -> None:
     """Tell, before distill, every category that the recipe names and cannot verify; exit code 2."""
     verifiers = _verifiers(recipe, {name for name, judge in recipe.judges if judge is not None})
@@ -387,6 +436,11 @@ def dataset_reader() -> Part:
     return Part("stillhouse.sources.responses:Responses")
 
 
+def dataset_filters() -> tuple[Part, ...]:
+    """What is told of datasets that exist already: which replies these would drop."""
+    return Part("stillhouse.filters.structure:structure"), Part("stillhouse.filters.repetition:back_to_back")
+
+
 def perplexity_family(recipe: Recipe) -> str:
     """Lineage of the model that gives perplexities; "" where there is none, or its name tells none."""
     model = recipe.filter.perplexity
@@ -413,6 +467,19 @@ EMBEDDED_FIELDS = frozenset({
 EMBEDDED_JUDGE: dict[str, Any] = {"system_prompt": None, "suffixes": {}, "temperature": 0.0}
 
 
+# A model of 135M parameters does not keep to a form by itself: the embedded judge is held to it while it writes.
+JUDGED_FORMS: dict[str, dict[str, Any]] = {
+    "math": {"equivalent": {"type": "boolean"}},
+    "science": {"score": {"type": "integer", "minimum": 0, "maximum": 5}},
+    "audit": {"right": {"type": "boolean"}},
+}
+
+
+def _held_to(form: dict[str, Any]) -> dict[str, Any]:
+    schema = {"type": "object", "properties": form, "required": list(form), "additionalProperties": False}
+    return {"type": "json_schema", "json_schema": {"name": "verdict", "schema": schema}}
+
+
 def _embedded(settings: dict[str, Any]) -> dict[str, Any]:
     """Of a teacher's settings those that the embedded one has: it is one model, and needs no address."""
     return {name: value for name, value in settings.items() if name in EMBEDDED_FIELDS}
@@ -425,7 +492,9 @@ def _endpoint_spec(name: str, entry: JudgeSettings) -> TeacherSpec:
     if entry.part is not None:
         part = Part(entry.part, settings)
     elif entry.profile == "embedded":
-        part = Part("stillhouse.teachers.embedded:Embedded", _embedded(settings) | EMBEDDED_JUDGE)
+        form = JUDGED_FORMS.get(name.removeprefix("judge-"))
+        held = {"extra_body": {"response_format": _held_to(form)}} if form is not None else {}
+        part = Part("stillhouse.teachers.embedded:Embedded", _embedded(settings) | EMBEDDED_JUDGE | held)
     else:
         part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": "judge"})
     return _spec(name, entry, part, find_profile("judge"), entry.max_tokens or 1024)
@@ -514,6 +583,10 @@ def frozen(recipe: Recipe, folder: Path) -> str:
     for entry in [*value["queries"], *value["teachers"], *(a for a in value["curate"]["avoid"] if isinstance(a, dict))]:
         if entry.get("path"):
             entry["path"] = str(Path(_path(entry["path"], folder)).absolute())
+    value["curate"]["avoid"] = [
+        f"{a.partition('=')[0]}={_path(a.partition('=')[2], folder)}" if isinstance(a, str) and "=" in a else a
+        for a in value["curate"]["avoid"]
+    ]
     _absolute_students(value["train"], value["evaluate"], folder)
     if value["store"]:
         value["store"] = str((folder / value["store"]).absolute())

@@ -27,9 +27,15 @@ def test_a_failure_leaves_nothing(tmp_path: Path, make) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_told_as_such(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [
+    OSError(errno.ENOSPC, "No space left on device"),
+    OSError("Not enough free space to write 22731072 bytes after offset 128"),  # numpy
+    OSError("1680000 requested and 158192 written"),  # numpy
+    OSError("Error writing bytes to file. Detail: [errno 28] No space left on device"),  # arrow
+])  # fmt: skip
+def test_a_full_disk_is_told_as_such(tmp_path: Path, error: OSError) -> None:
     with pytest.raises(UserMistake, match="the disk is full"), whole_folder(tmp_path / "a"):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise error
     assert list(tmp_path.iterdir()) == []
 
 

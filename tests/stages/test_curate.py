@@ -189,14 +189,20 @@ def test_hostile_rows_are_rejected_with_a_reason_and_counted(tmp_path: Path, wor
     assert rejected["empty"]["reason"] == "no column 'question'"
 
 
-def test_no_rows_at_all_give_empty_files(tmp_path: Path) -> None:
-    counts, kept, rejected = curated(tmp_path, [rows(source="nothing")])
-    assert (counts["in"], kept, rejected) == (0, {}, {})
-    assert len(table_files(tmp_path / "1-queries", "kept")) == 1
+def test_sources_without_any_row_are_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").touch()
+    source = Part("stillhouse.sources.files:Files", {"path": str(tmp_path / "q.jsonl"), "category": "math"})
+    with pytest.raises(UserMistake, match=r"the sources hold no row at all: .*q.jsonl"):
+        curated(tmp_path / "run", [source])
+
+
+def test_one_source_without_rows_beside_others_is_none(tmp_path: Path) -> None:
+    counts, kept, _ = curated(tmp_path, [rows(source="nothing"), rows({"id": "x", "query": "What is 3 + 1?"})])
+    assert (counts["in"], set(kept)) == (1, {"x"})
 
 
 def test_a_benchmark_without_text_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(UserMistake, match="benchmark blank has no text"):
+    with pytest.raises(UserMistake, match="benchmark blank has no text in any row"):
         curated(tmp_path, [rows({"query": "What is 1 + 1?"})], avoid=[("blank", rows({"query": " "}, {"id": "x"}))])
 
 

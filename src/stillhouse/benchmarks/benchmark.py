@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse.records import Message, Part, Query, UserMistake
+from stillhouse.transport.reach import offline_unless_reached
 
 MATH_SUFFIX = "\nLet's think step by step and output the final answer within \\boxed{}."
 Row = Mapping[str, Any]
@@ -75,6 +76,7 @@ def read_rows(name: str, path: str | Path | None, hub: str, config: str | None, 
     if path is not None:
         yield from _local(name, Path(path))
         return
+    offline_unless_reached()
     try:
         from datasets import load_dataset
     except ImportError as error:
@@ -85,8 +87,9 @@ def read_rows(name: str, path: str | Path | None, hub: str, config: str | None, 
         yield from load_dataset(hub, config, split=split)
     except Exception as error:
         raise UserMistake(
-            f"benchmark {name}: {hub} is not to be had from the hub ({type(error).__name__}: {str(error)[:200]}); "
-            "give the path of a local file"
+            f"benchmark {name}: {hub} is not to be had from the hub here ({type(error).__name__}: {str(error)[:200]}); "
+            f"give a local copy of it (JSON lines or parquet): `{name}=FILE` in `avoid`, `{name}:SAMPLES=FILE` in "
+            "`benchmarks`"
         ) from error
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from stillhouse.records import UserMistake
 
 _TEMPORARY = ".partial-"
+_FULL = ("Not enough free space", "No space left", "Disk quota exceeded", "requested and")
 
 
 @contextlib.contextmanager
@@ -86,7 +87,8 @@ def told_when_full(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        # numpy and arrow raise it with a text and no number
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) and not any(words in str(error) for words in _FULL):
             raise
         raise UserMistake(
             f"{path}: the disk is full; free some space there and run again: finished shards are kept"

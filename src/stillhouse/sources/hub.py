@@ -15,6 +15,7 @@ from stillhouse.records import Query, Terms, UserMistake
 from stillhouse.sources.files import Files
 from stillhouse.sources.lines import Problems
 from stillhouse.sources.rows import Shape, did_you_mean, has_text_column, named, to_query
+from stillhouse.transport.reach import offline_unless_reached
 
 
 class Hub:
@@ -80,6 +81,7 @@ def stream_rows(
     name: str, split: str, config: str | None = None, revision: str | None = None
 ) -> Iterator[dict[str, Any]]:
     """Rows of a hub's dataset, one by one. Raises UserMistake where the extra, the dataset or its split is missing."""
+    offline_unless_reached()
     try:
         import datasets
     except ImportError as error:

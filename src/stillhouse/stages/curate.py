@@ -73,6 +73,8 @@ def curate(
     for made in engine.imap(ReadPiece(judging), [Piece(n, part, work) for n, part in enumerate(pieces)]):
         shards += made
         run.status.update(curate={"read": sum(rows for _, rows in shards)})
+    if not any(rows for _, rows in shards):
+        raise UserMistake("the sources hold no row at all: " + ", ".join(str(_where(part)) for part in sources))
     corpus = Corpus.of(shards, work)
     drop_duplicates(corpus, engine)
     found: dict[str, Any] = {"near_duplicates": drop_near_duplicates(corpus, engine, near) if near else None}
@@ -103,6 +105,10 @@ def _pieces(sources: Sequence[Part]) -> Iterator[Part]:
             yield part
 
 
+def _where(part: Part) -> Any:
+    return next((part.settings[name] for name in ("path", "hub", "mapping", "gym") if name in part.settings), part.path)
+
+
 def _described(part: Part) -> list[Any]:
     """A spec with what its files look like now, so that a changed file is read again."""
     stats = []
@@ -129,13 +135,24 @@ def _benchmark_items(avoid: Sequence[tuple[str, Part]]) -> Iterator[tuple[str, s
     mistakes = []
     for name, part in avoid:
         filled = 0
-        for query in part.build()():
-            text = query.text.strip()
-            if text:
-                filled += 1
-                yield name, query.id or query.origin or query.key, text
+        try:
+            for query in part.build()():
+                text = query.text.strip()
+                if text:
+                    filled += 1
+                    yield name, query.id or query.origin or query.key, text
+        except UserMistake as mistake:
+            mistakes += [
+                f"avoid: {name}: {problem}"
+                + ("; in `avoid` that is `column: COLUMN`" if "`columns:" in problem else "")
+                for problem in mistake.problems
+            ]
+            continue
         if not filled:
-            mistakes.append(f"avoid: benchmark {name} has no text in any row: name its column in `columns`")
+            mistakes.append(
+                f"avoid: benchmark {name} has no text in any row: it is empty, or its questions stand in another "
+                f"column: {{path: FILE, name: {name}, column: COLUMN}}"
+            )
     if mistakes:
         raise UserMistake(*mistakes)
 

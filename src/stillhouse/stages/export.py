@@ -7,6 +7,8 @@ each, queries.parquet, rejected.parquet and a card that names them all. Terms `n
 from __future__ import annotations
 
 import shutil
+from array import array
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -18,10 +20,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stillhouse.records import Part, TeacherSpec
-from stillhouse.stages.export_card import repository_card, teacher_card
+from stillhouse.stages.export_card import Made, repository_card, teacher_card, withheld_card
 from stillhouse.stages.export_push import check_terms
 from stillhouse.stages.export_push import push as upload
-from stillhouse.stages.export_rows import SourceTerms, dataset_rows, kept_keys, read_filters
+from stillhouse.stages.export_rows import (
+    SourceTerms,
+    dataset_rows,
+    dropped_rules,
+    kept_keys,
+    read_filters,
+    verifier_versions,
+)
 from stillhouse.stages.export_shapes import SHAPES, check_shape, write_shape
 from stillhouse.store.run import Run
 from stillhouse.store.segments import replaced
@@ -37,22 +46,30 @@ class Counts:
 
     rows: int = 0
     withheld: int = 0
-    categories: dict[str, int] = field(default_factory=dict)
-    sources: dict[str, int] = field(default_factory=dict)
-    rules: dict[str, int] = field(default_factory=dict)
+    categories: Counter[str] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
+    rules: Counter[str] = field(default_factory=Counter)
+    models: Counter[str] = field(default_factory=Counter)
+    attempts: Counter[int] = field(default_factory=Counter)
     completion_tokens: int = 0
-    tokens: int | None = 0
+    lengths: array[int] = field(default_factory=lambda: array("q"))
+    perplexity: array[float] = field(default_factory=lambda: array("d"))
     thinking: int = 0
     cost_usd: float | None = 0.0
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
         for row in rows:
             self.rows += 1
-            for name, counts in (("category", self.categories), ("source", self.sources), ("verify_rule", self.rules)):
-                counts[str(row[name])] = counts.get(str(row[name]), 0) + 1
+            self.categories[row["category"]] += 1
+            self.sources[row["source"]] += 1
+            self.rules[row["verify_rule"] or "none"] += 1
+            self.models[row["model"] or ""] += 1
+            self.attempts[row["attempt"]] += 1
             self.completion_tokens += row["completion_tokens"] or 0
-            size = row.get("tokens")
-            self.tokens = None if self.tokens is None or size is None else self.tokens + size
+            if row.get("tokens") is not None:
+                self.lengths.append(row["tokens"])
+            if row["ppl"] is not None:
+                self.perplexity.append(row["ppl"])
             self.thinking += row["thinking"] is not None
             price = row["cost_usd"]
             self.cost_usd = None if self.cost_usd is None or price is None else self.cost_usd + price
@@ -100,12 +117,13 @@ def export(
         counts["withheld"] += whole.withheld
         if shape is not None:
             write_shape(place, shape, parallel)
-        _write_text(place / "README.md", teacher_card(spec, whole, shared, sources, run=run.name, tokens=tokens.name))
+        made = Made(run.name, tokens.name, verifier_versions(run), dropped_rules(run, spec.name))
+        _write_text(place / "README.md", teacher_card(spec, whole, shared, sources, made))
     tokens.save()
     _copy_queries(run, out, terms)
-    _write_text(out / "README.md", repository_card(teachers, counts, sources, out, run=run.name))
+    _write_text(out / "README.md", repository_card(teachers, counts, sources, out, run.name))
     if push is not None:
-        upload(out, push)
+        upload(out, push, teachers)
     return counts
 
 
@@ -170,7 +188,7 @@ def _withhold(place: Path, spec: TeacherSpec, kept: int, parallel: int, sources:
         (place / left).unlink(missing_ok=True)
     for shape in SHAPES:
         shutil.rmtree(place / shape, ignore_errors=True)
-    _write_text(place / "README.md", teacher_card(spec, None, None, sources, kept=kept, parallel=parallel))
+    _write_text(place / "README.md", withheld_card(spec, sources, kept, parallel))
 
 
 def _copy_queries(run: Run, out: Path, terms: SourceTerms) -> None:

@@ -5,12 +5,15 @@ In: a run. Out: batches of rows sorted by query key; a batch at a time is in mem
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pyarrow.parquet as pq
+import yaml
 
 from stillhouse.records import TeacherSpec, normal_form
+from stillhouse.store.references import load_references, synthesised_constraints
 from stillhouse.store.rendering import rendered
 from stillhouse.store.run import Run
 from stillhouse.store.tables import read_batches, table_files
@@ -67,6 +70,24 @@ class SourceTerms:
         return self._terms.get(source, self._worst)
 
 
+class Supplied:
+    """What queries are verified by where they did not bring it: references of the vote, constraints of the judge."""
+
+    def __init__(self, run: Run) -> None:
+        self._voted = load_references(run)
+        self._constraints = synthesised_constraints(run)
+
+    def of(self, query: dict[str, Any]) -> dict[str, Any]:
+        """The row of a query with what holds for it, and who supplied that."""
+        voted = self._voted.get(query["key"])
+        if voted is not None:
+            return query | {"ground_truth": voted.ground_truth, "reference_by": "vote"}
+        constraints = self._constraints.get(query["key"])
+        if constraints is not None and query["instruction_constrain"] is None:
+            return query | {"instruction_constrain": constraints, "reference_by": "judge"}
+        return query
+
+
 def dataset_rows(
     run: Run,
     spec: TeacherSpec,
@@ -81,7 +102,7 @@ def dataset_rows(
     file = run.responses / f"accepted-{spec.name}.parquet"
     if not file.exists():
         return
-    queries = Queries(run)
+    queries, supplied = Queries(run), Supplied(run)
     for batch in read_batches(file, batch_rows=BATCH):
         responses = [row for row in batch.to_pylist() if row["key"] not in dropped]
         found = queries.find([row["query"] for row in responses])
@@ -89,7 +110,8 @@ def dataset_rows(
             if row["query"] not in found:
                 raise ValueError(f"{file}: the query {row['query']} is not in {run.queries}")
         yield [
-            dataset_row(row, found[row["query"]], spec, perplexity.get(row["key"]), source_terms) for row in responses
+            dataset_row(row, supplied.of(found[row["query"]]), spec, perplexity.get(row["key"]), source_terms)
+            for row in responses
         ]
 
 
@@ -107,6 +129,7 @@ def dataset_row(
     return {
         **{name: query[name] for name in ("key", "id", "category", "source", "system", "query", "ground_truth")},
         **{name: query[name] for name in ("test_case", "instruction_constrain")},
+        "reference_by": query.get("reference_by"),
         **{name: response[name] for name in ("attempt", "verify_rule", "verify_score", "finish_reason")},
         **{name: response[name] for name in ("prompt_tokens", "completion_tokens", "cost_usd")},
         "messages": [*turns, {"role": "assistant", "content": text}],
@@ -135,6 +158,25 @@ def read_filters(run: Run, teacher: str) -> tuple[set[str], dict[str, float]]:
             if row["filter"] == "perplexity" and row["score"] is not None:
                 perplexity[row["response"]] = row["score"]
     return dropped, perplexity
+
+
+def dropped_rules(run: Run, teacher: str) -> dict[str, int]:
+    """How many accepted responses each filter's rule dropped; a response goes by the first that fails it."""
+    file = run.filters / f"{teacher}.parquet"
+    rules: Counter[str] = Counter()
+    for batch in read_batches(file, ["outcome", "rule"], batch_rows=65536) if file.exists() else ():
+        pairs = zip(batch["outcome"].to_pylist(), batch["rule"].to_pylist(), strict=True)
+        rules.update(rule for outcome, rule in pairs if outcome == "fail")
+    return dict(rules)
+
+
+def verifier_versions(run: Run) -> dict[str, str]:
+    """Category -> version of the verifier, as the run's recipe has them frozen; of nothing else of the recipe, whose
+    addresses and paths are the user's own."""
+    if not run.recipe.exists():
+        return {}
+    recipe = yaml.safe_load(run.recipe.read_text(encoding="utf-8")) or {}
+    return {str(name): str(version) for name, version in ((recipe.get("verify") or {}).get("versions") or {}).items()}
 
 
 def kept_keys(run: Run, teacher: str, dropped: set[str]) -> set[str]:

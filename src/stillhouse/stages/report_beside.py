@@ -1,4 +1,4 @@
-"""What the page shows that report.json does not hold: losses, the forecast, repeated passages, an audit of verifiers.
+"""What the page shows that report.json does not hold: losses, repeated passages, an audit of verifiers.
 
 In: a run folder. Out: further keys beside those of report.json. Each may be missing, as stages are optional; a file
 that is there and cannot be read is a mistake that is told.
@@ -20,20 +20,18 @@ from stillhouse.store.tables import read_batches
 
 MOST_POINTS = 400
 MOST_PASSAGES = 8
-AUDITS = ("verifier-audit.json", "audit.json", "3-verdicts/audit.json", "3-verdicts/verifier-audit.json")
 
 
 def beside(run: Run, told: Mapping[str, Any]) -> dict[str, Any]:
-    """losses, forecast, repeats and audit of the run, of those that are there; what report.json holds goes before."""
+    """losses, filtering, repeats and audit of the run, those of them that are there."""
     names = list(told["teachers"])
     found = {
         "losses": losses(run.students / "losses.jsonl", names),
-        "forecast": _json(run.folder / "forecast.json"),
         "filtering": _json(run.filters / "filters.json"),
         "repeats": repeats(run, names),
-        "audit": next((held for file in AUDITS if (held := _json(run.folder / file)) is not None), None),
+        "audit": _json(run.verdicts / "audit.json"),
     }
-    return {name: value for name, value in found.items() if value and not told.get(name)}
+    return {name: value for name, value in found.items() if value}
 
 
 def _json(file: Path) -> Any:

@@ -14,13 +14,12 @@ from stillhouse.store.index import load_index
 from stillhouse.store.ledger import Account, Ledger
 from stillhouse.store.ledger import audit as audit_index
 from stillhouse.store.run import Run
+from stillhouse.verbs.columns import aligned
 
 
-def audit(folder: Path, *, verifiers: bool = False) -> tuple[dict[str, Any], list[str]]:
+def audit(folder: Path) -> tuple[dict[str, Any], list[str]]:
     """The ledger as JSON and as lines. Raises UserMistake where no run stands."""
     run = Run(folder, read_only=True)
-    if verifiers:
-        raise UserMistake("audit --verifiers is not there yet in this version: audit RUN proves the payments")
     index = load_index(run.journals)
     ledger = audit_index(index, _prices(run))
     damage = [f"{d.segment}: {d.reason}" for d in index.damage]
@@ -54,12 +53,7 @@ def _table(ledger: Ledger) -> list[str]:
     rows += [_cells(teacher, purpose, account) for (teacher, purpose), account in sorted(ledger.accounts.items())]
     if len(rows) != 2:
         rows.append(_cells("all", "", ledger.total))
-    widths = [max(len(row[at]) for row in rows) for at in range(len(COLUMNS))]
-    return ["  " + "  ".join(map(_padded, range(len(COLUMNS)), row, widths)) for row in rows]
-
-
-def _padded(column: int, cell: str, width: int) -> str:
-    return cell.ljust(width) if column < 2 else cell.rjust(width)  # names to the left, figures to the right
+    return aligned(rows, names=2)
 
 
 def _cells(teacher: str, purpose: str, account: Account) -> tuple[str, ...]:
