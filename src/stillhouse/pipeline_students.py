@@ -60,6 +60,8 @@ def run_train(
         counts = _train(run, settings, parts, folder, teller, check)
     except KeyboardInterrupt:
         return Ended(waits=["train: interrupted; the same command goes on from the last checkpoint"], exit_code=130)
+    finally:
+        run.status.update(student=None)
     notes = counts.pop("notes", [])
     if check:
         return Ended({"checked": len(counts["checked"])}, None, told=[x for t in counts["checked"].values() for x in t])
