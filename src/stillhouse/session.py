@@ -254,7 +254,9 @@ class _Session:
         began = time.monotonic()
         self.rows = gauges.read(self.seats)
         try:
-            self.run.status.update(teachers=[row.as_json() for row in self.rows], budget_usd=self.budget_limits.get(""))
+            whose = "candidates" if self.purpose == "evaluate" else "teachers"
+            told = {whose: [row.as_json() for row in self.rows], "budget_usd": self.budget_limits.get("")}
+            self.run.status.update(**told)
         except OSError as error:  # a full disk must not end what is paid for
             log.warning("status.json cannot be written: %s", error)
         if self.watch is not None:
