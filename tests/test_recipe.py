@@ -238,7 +238,12 @@ def test_the_page_of_the_recipe_lists_every_key_with_its_default() -> None:
     gone = [key for key in told if key not in keys and "*" not in key and not key.startswith("filter.perplexity.")]
     assert not gone, gone
     for key, field in keys.items():
-        if key in told and isinstance(field.default, str | int | float) and not isinstance(field.default, bool) and field.default != "":
+        if (
+            key in told
+            and isinstance(field.default, str | int | float)
+            and not isinstance(field.default, bool)
+            and field.default != ""
+        ):
             assert str(field.default) in told[key] or f"{field.default:g}" in told[key] or key in SPELT, (
                 key,
                 told[key],
