@@ -202,7 +202,7 @@ class Sitting:
     def _export(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[Path]]:
         counts = export(
             self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer,
-            sources=recipes.source_facts(self.recipe), **options,
+            sources=recipes.source_facts(self.recipe), engine=self.engine, **options,
         )  # fmt: skip
         return counts, [self.run.datasets]
 

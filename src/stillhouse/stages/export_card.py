@@ -16,7 +16,7 @@ from stillhouse import __version__
 from stillhouse.records import TeacherSpec
 
 if TYPE_CHECKING:
-    from stillhouse.stages.export import Counts
+    from stillhouse.stages.export_shards import Counts
 
 SIZES = (
     (1_000, "n<1K"),

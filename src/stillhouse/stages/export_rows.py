@@ -1,55 +1,17 @@
 """Rows of a dataset: accepted responses joined with their queries, in the strict schema of store.tables.
 
-In: a run. Out: batches of rows sorted by query key; a batch at a time is in memory, whatever the run's size.
+In: rows of accepted responses and of kept queries. Out: rows of DATASET, and which responses and queries are kept.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-import pyarrow.parquet as pq
 
 from stillhouse.records import TeacherSpec, normal_form
 from stillhouse.store.rendering import rendered
 from stillhouse.store.run import Run
-from stillhouse.store.tables import read_batches, table_files
-
-BATCH = 1024
-
-
-class Queries:
-    """The kept queries, looked up by ascending keys: each row group is read once and let go."""
-
-    def __init__(self, run: Run) -> None:
-        self._files = [pq.ParquetFile(file) for file in table_files(run.queries, "kept")]
-        self._groups = sorted(
-            (file.metadata.row_group(group).column(_column(file, "key")).statistics.min, place, group)
-            for place, file in enumerate(self._files)
-            for group in range(file.num_row_groups)
-            if file.metadata.row_group(group).num_rows
-        )
-        self._next = 0
-        self._open: list[tuple[str, dict[str, dict[str, Any]]]] = []
-
-    def find(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The query rows of a batch of sorted keys, which must not lie before those of the last call."""
-        if not keys:
-            return {}
-        low, high = keys[0], keys[-1]
-        self._open = [(last, rows) for last, rows in self._open if last >= low]
-        while self._next < len(self._groups) and self._groups[self._next][0] <= high:
-            _, place, group = self._groups[self._next]
-            self._next += 1
-            rows = {row["key"]: row for row in self._files[place].read_row_group(group).to_pylist()}
-            if rows and (last := max(rows)) >= low:
-                self._open.append((last, rows))
-        return {key: rows[key] for key in keys for _, rows in self._open if key in rows}
-
-
-def _column(file: pq.ParquetFile, name: str) -> int:
-    paths = [file.metadata.schema.column(i).path for i in range(file.metadata.num_columns)]
-    return paths.index(name)
+from stillhouse.store.tables import read_batches
 
 
 class SourceTerms:
@@ -65,32 +27,6 @@ class SourceTerms:
 
     def of(self, source: str) -> str:
         return self._terms.get(source, self._worst)
-
-
-def dataset_rows(
-    run: Run,
-    spec: TeacherSpec,
-    dropped: set[str],
-    perplexity: Mapping[str, float],
-    source_terms: SourceTerms,
-) -> Iterator[list[dict[str, Any]]]:
-    """Batches of dataset rows of a teacher: what was accepted and no filter dropped.
-
-    Raises ValueError for a response whose query is not among the kept ones.
-    """
-    file = run.responses / f"accepted-{spec.name}.parquet"
-    if not file.exists():
-        return
-    queries = Queries(run)
-    for batch in read_batches(file, batch_rows=BATCH):
-        responses = [row for row in batch.to_pylist() if row["key"] not in dropped]
-        found = queries.find([row["query"] for row in responses])
-        for row in responses:
-            if row["query"] not in found:
-                raise ValueError(f"{file}: the query {row['query']} is not in {run.queries}")
-        yield [
-            dataset_row(row, found[row["query"]], spec, perplexity.get(row["key"]), source_terms) for row in responses
-        ]
 
 
 def dataset_row(

@@ -1,0 +1,139 @@
+"""The engine's part of export: some row groups of accepted responses become dataset rows, counted and tokenised.
+
+In: accepted responses, kept queries, verdicts of filters, the keys of the parallel set. Out: one arrow file a span, in
+the strict schema, with what its rows came to; the stage writes them one behind the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from stillhouse.engines.shards import whole_file
+from stillhouse.records import Part, TeacherSpec
+from stillhouse.stages.export_rows import SourceTerms, dataset_row
+from stillhouse.store.queries import raw_keys
+from stillhouse.store.tables import DATASET, to_table
+from stillhouse.store.tokens import Counted, TokenCounter, Tokenizer
+
+SPAN_GROUPS = 4  # row groups of accepted responses that one task takes: some 64 MB of text
+
+
+@dataclass
+class Counts:
+    """What a dataset came to, for its card."""
+
+    rows: int = 0
+    withheld: int = 0
+    categories: dict[str, int] = field(default_factory=dict)
+    sources: dict[str, int] = field(default_factory=dict)
+    rules: dict[str, int] = field(default_factory=dict)
+    completion_tokens: int = 0
+    tokens: int | None = 0
+    thinking: int = 0
+    cost_usd: float | None = 0.0
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        for row in rows:
+            self.rows += 1
+            for name, counts in (("category", self.categories), ("source", self.sources), ("verify_rule", self.rules)):
+                counts[str(row[name])] = counts.get(str(row[name]), 0) + 1
+            self.completion_tokens += row["completion_tokens"] or 0
+            size = row.get("tokens")
+            self.tokens = None if self.tokens is None or size is None else self.tokens + size
+            self.thinking += row["thinking"] is not None
+            price = row["cost_usd"]
+            self.cost_usd = None if self.cost_usd is None or price is None else self.cost_usd + price
+
+    def join(self, other: Counts) -> None:
+        """Add what another span came to."""
+        for name in ("rows", "withheld", "completion_tokens", "thinking"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name in ("categories", "sources", "rules"):
+            mine = getattr(self, name)
+            for key, count in getattr(other, name).items():
+                mine[key] = mine.get(key, 0) + count
+        for name in ("tokens", "cost_usd"):
+            a, b = getattr(self, name), getattr(other, name)
+            setattr(self, name, None if a is None or b is None else a + b)
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """One span's rows. shared: which of them are of the parallel set; counted: tokens that were counted for it."""
+
+    file: Path
+    shared: NDArray[np.bool_]
+    superset: Counts
+    parallel: Counts
+    counted: Counted
+
+
+@dataclass(frozen=True, slots=True)
+class MakeRows:
+    """Callable of the engine. parallel: file of sorted raw keys; cache: folder of the tokens known so far."""
+
+    accepted: Path
+    queries: tuple[Path, ...]
+    filtered: Path
+    spec: TeacherSpec
+    terms: SourceTerms
+    tokenizer: Part | Tokenizer | None
+    cache: Path
+    parallel: Path
+    work: Path
+
+    def __call__(self, span: tuple[int, int]) -> Made:
+        with pq.ParquetFile(self.accepted) as file:
+            responses = file.read_row_groups(list(range(*span))).to_pylist()
+        queries, dropped, perplexity = self._beside([row["query"] for row in responses])
+        responses = [row for row in responses if row["key"] not in dropped]
+        missing = next((row["query"] for row in responses if row["query"] not in queries), None)
+        if missing is not None:
+            raise ValueError(f"{self.accepted}: the query {missing} is not among the kept ones")
+        rows = [
+            dataset_row(row, queries[row["query"]], self.spec, perplexity.get(row["key"]), self.terms)
+            for row in responses
+        ]
+        tokens = TokenCounter(self.tokenizer, self.cache)
+        if tokens.works:
+            for row, size in zip(rows, tokens.count([row["response"] for row in rows]), strict=True):
+                row["tokens"] = int(size)
+        allowed = [row for row in rows if row["source_terms"] != "no"]
+        shared = np.isin(raw_keys([row["key"] for row in allowed]), np.load(self.parallel))
+        whole, both = Counts(withheld=len(rows) - len(allowed)), Counts()
+        whole.add(allowed)
+        both.add(row for row, mine in zip(allowed, shared, strict=True) if mine)
+        path = self.work / f"{self.spec.name}-{span[0]:06d}.arrow"
+        with whole_file(path) as place, pa.OSFile(str(place), "wb") as sink, pa.ipc.new_file(sink, DATASET) as out:
+            out.write_table(to_table(allowed, DATASET))
+        return Made(path, shared, whole, both, tokens.fresh())
+
+    def _beside(self, keys: Sequence[str]) -> tuple[dict[str, Any], set[str], dict[str, float]]:
+        """The kept queries of these keys, which responses filters dropped, and perplexities; only row groups in the
+        range of the keys are read."""
+        queries: dict[str, Any] = {}
+        dropped: set[str] = set()
+        perplexity: dict[str, float] = {}
+        if not keys:
+            return queries, dropped, perplexity
+        low, high, wanted = min(keys), max(keys), set(keys)
+        for path in self.queries:
+            table = pq.read_table(path, filters=[("key", ">=", low), ("key", "<=", high)])
+            queries |= {row["key"]: row for row in table.to_pylist() if row["key"] in wanted}
+        if self.filtered.exists():
+            columns = ["response", "filter", "outcome", "score"]
+            inside = [("query", ">=", low), ("query", "<=", high)]
+            for row in pq.read_table(self.filtered, columns=columns, filters=inside).to_pylist():
+                if row["outcome"] == "fail":
+                    dropped.add(row["response"])
+                if row["filter"] == "perplexity" and row["score"] is not None:
+                    perplexity[row["response"]] = row["score"]
+        return queries, dropped, perplexity
