@@ -31,6 +31,7 @@ from stillhouse.stages.filter import filter as filter_responses
 from stillhouse.store.run import Run
 from stillhouse.store.tables import QUERIES, RESPONSES, TableWriter, query_to_row, response_to_row, write_rows
 
+FILES = "stillhouse.sources.files:Files"
 WORDS = 60
 FILE_ROWS = 50_000
 _NO_DIGITS = str.maketrans("0123456789", "ghijklmnop")
@@ -134,8 +135,8 @@ def _private(pid: int) -> int:
 
 
 def measure(queries: Path, items: Path, rows: int, workers: int, engine: str, out: Path) -> dict[str, float]:
-    source = Part("stillhouse.sources.files:Files", {"path": str(queries), "category": "math", "source": "made"})
-    exam = Part("stillhouse.sources.files:Files", {"path": str(items), "category": "math", "source": "exam"})
+    source = Part(FILES, {"path": str(queries), "category": "math", "source": "made"})
+    exam = Part(FILES, {"path": str(items), "category": "math", "source": "exam"})
     filters = [Part(f"stillhouse.filters.query_text:{name}") for name in FILTERS]
     shutil.rmtree(out, ignore_errors=True)
     with make_engine(engine, workers=workers) as made, Run(out) as run:
@@ -182,11 +183,20 @@ def measure_filter(rows: int, workers: int, out: Path) -> dict[str, float]:
     return {"seconds": seconds, "cpu": cpu, "peak_mb": peak, "dropped": counts["dropped"]}
 
 
-def _warm(_: int) -> None:
-    import stillhouse.filters.contamination
-    import stillhouse.filters.near_duplicates
+def _warm(number: int) -> None:
+    """Curate a few rows in this worker, so that imports and compiled code are not measured: they are paid once."""
     import stillhouse.filters.ngrams
-    import stillhouse.filters.repetition  # noqa: F401  start-up is measured elsewhere
+    import stillhouse.filters.repetition  # noqa: F401
+
+    with tempfile.TemporaryDirectory() as folder, Run(Path(folder, "run")) as run, make_engine(workers=1) as engine:
+        queries, items = Path(folder, "q.jsonl"), Path(folder, "e.jsonl")
+        text = " ".join(f"word{number}x{n}" for n in range(60))
+        rows = [text, f"{text} more", f"see https://x.y/{number} here now", f"{number} what is 2 in words?"]
+        queries.write_text("".join(json.dumps({"query": row}) + "\n" for row in rows))
+        items.write_text(json.dumps({"query": text[:200]}) + "\n")
+        source, exam = (Part(FILES, {"path": str(path), "category": "math"}) for path in (queries, items))
+        filters = [Part(f"stillhouse.filters.query_text:{name}") for name in FILTERS]
+        curate(run, sources=[source], filters=filters, avoid=[("exam", exam)], engine=engine)
 
 
 def _cpu(_: object) -> float:
@@ -223,7 +233,10 @@ def main() -> None:
                 )
         shutil.rmtree(folder / "run")
         return
-    print("engine  workers       rows  seconds  CPU s  rows/CPU s  us/row  peak MB  gain of 2 cores  found (planted)")
+    print(
+        "engine  workers       rows  seconds  CPU s  rows/CPU s  us/row  peak MB  gain of 2 cores  found (planted)",
+        flush=True,
+    )
     try:
         for rows in given.rows:
             queries, items, planted = write_corpus(folder, rows)
