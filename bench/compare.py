@@ -1,14 +1,16 @@
 """What `compare` promises, measured: coverage of its intervals, false positives of its families, and its speed.
 
-    python bench/compare.py coverage      the written grid of docs/statistics.md, about twenty minutes
-    python bench/compare.py families      1,000 experiments without any difference
+    python bench/compare.py coverage      the written grid of docs/statistics.md
+    python bench/compare.py families      1,000 experiments without any difference, through the stage's own pairs
     python bench/compare.py speed         3 x 100,000 records in JSONL, about 1 GB
-Seed 1 throughout, not searched. `--small` is about what the tests run.
+    python bench/compare.py table FILE    what `coverage` printed, as the table of docs/statistics.md
+Seed 1 throughout, not searched: the draws of the experiments, and the resamples, which are the product's own.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import resource
@@ -23,9 +25,12 @@ from typing import Any
 
 import numpy as np
 
-from stillhouse.stats import families, means, rates, ratios
+from stillhouse.stages.compare_pairs import Effort, margins, primary
+from stillhouse.stages.compare_population import STATES, Population, Side
+from stillhouse.stats import means, rates, ratios
 
 SIZES = (30, 200, 2000)
+LARGE = 20_000  # more than are resampled one by one: stats.means.grouped
 PROBABILITIES = (0.02, 0.1, 0.5, 0.9, 0.98)
 SIGMAS = (0.5, 1.0)
 UNKNOWN = (0.0, 0.1)
@@ -45,6 +50,8 @@ def coverage(experiments: int, rate_experiments: int, sizes: tuple[int, ...] = S
         for sigma in SIGMAS:
             yield from _lengths(random, n, sigma, experiments)
             yield from _costs(random, n, sigma, experiments)
+    if len(sizes) > 1:
+        yield from _lengths(random, LARGE, 0.5, experiments)
 
 
 def _rates(random: np.random.Generator, n: int, unknown: float, experiments: int) -> Iterator[dict[str, Any]]:
@@ -69,15 +76,15 @@ def _lengths(random: np.random.Generator, n: int, sigma: float, experiments: int
     """Log-normal lengths whose logarithms share 36 % of their variance: the query's difficulty."""
     for ratio in (1.0, 1.2):
         differences, singles, shares = [], [], []
-        for seed in range(experiments):
+        for _ in range(experiments):
             hard = random.normal(0, 0.6 * sigma, n)
             own = random.normal(0, 0.8 * sigma, (2, n))
             a, b = np.exp(hard + own[0]) * ratio, np.exp(hard + own[1])
-            differences.append(means.mean_interval(a - b, seed=seed))
-            found = ratios.compare_ratios((a, np.ones(n)), (b, np.ones(n)), seed=seed)
+            differences.append(means.mean_interval(a - b))
+            found = ratios.compare_ratios((a, np.ones(n)), (b, np.ones(n)))
             shares.append(found.ratio_limits if found else None)
             if ratio == 1.0:
-                singles.append(means.mean_interval(b, seed=seed))
+                singles.append(means.mean_interval(b))
         mean, made = np.exp(sigma**2 / 2), {"sigma": sigma, "ratio": ratio}
         yield _row("paired mean difference", n, made, differences, (ratio - 1) * mean)
         yield _row("ratio of means", n, made, shares, ratio)
@@ -89,10 +96,10 @@ def _costs(random: np.random.Generator, n: int, sigma: float, experiments: int) 
     """Dollars per verified: a query that is not solved costs three times as much, and counts in the money."""
     for p in (0.1, 0.6, 0.9):
         singles, gaps, shares = [], [], []
-        for seed in range(experiments):
+        for _ in range(experiments):
             a, b = (_cost(random, n, sigma, p, base) for base in (1.2, 1.0))
-            singles.append(means.ratio_interval(*b, seed=seed))
-            found = ratios.compare_ratios(a, b, seed=seed)
+            singles.append(means.ratio_interval(*b))
+            found = ratios.compare_ratios(a, b)
             gaps.append(found.limits if found else None)
             shares.append(found.ratio_limits if found else None)
         true = np.exp(sigma**2 / 2) * (p + (1 - p) * 3) / p
@@ -123,53 +130,86 @@ def promised(row: dict[str, Any]) -> bool:
     return bool(row["n"] >= 200 and (row["events"] is None or row["events"] >= 10) and row["kind"] in PROMISED)
 
 
+def table(rows: list[dict[str, Any]]) -> str:
+    """The rows of the grid in Markdown: one line a kind and size, the least and the greatest coverage of its cells."""
+    groups: dict[tuple[str, int, bool], list[dict[str, Any]]] = {}
+    for row in rows:
+        few = row["events"] is not None and row["events"] < 10
+        groups.setdefault((row["kind"], row["n"], few), []).append(row)
+    out = ["| interval | queries | cells | coverage, least to greatest | promised 93-97 % |", "|---|---:|---:|---|---|"]
+    for (kind, n, few), mine in sorted(groups.items()):
+        known = [row["coverage"] for row in mine if row["coverage"] is not None]
+        span = f"{100 * min(known):.1f} to {100 * max(known):.1f} %" if known else "none given"
+        none = sum(row["none"] for row in mine) / sum(row["experiments"] for row in mine)
+        span += f" ({100 * none:.1f} % give none)" if none else ""
+        name = kind + (", fewer than 10 events" if few else "")
+        out.append(f"| {name} | {n:,} | {len(mine)} | {span} | {'yes' if promised(mine[0]) else 'no'} |")
+    return "\n".join(out)
+
+
 # -- families ---------------------------------------------------------------------------------------------------
 
 
-def false_positives(experiments: int, n: int, *, uneven: bool, permutations: int = 999) -> dict[str, Any]:
-    """How often the primary family of three teachers without any difference finds one. uneven: their lengths differ
-    in spread, though not in the mean."""
+def false_positives(experiments: int, n: int, *, uneven: bool, unknown: float = 0.05) -> dict[str, Any]:
+    """How often the primary family of three teachers without any difference finds one, through the stage's own
+    `primary`. uneven: their lengths and costs differ in spread, though not in the mean. unknown: share that waits."""
     random = np.random.default_rng(1)
     found = 0
-    for seed in range(experiments):
-        teachers = [_teacher(random, n, 0.3 + 0.35 * place * uneven) for place in range(3)]
-        values: list[float | None] = []
-        for a, b in ((0, 1), (0, 2), (1, 2)):
-            values += _tests(teachers[a], teachers[b], seed, permutations)
-        found += any(p is not None and p < 0.05 for p in families.holm(values))
+    for _ in range(experiments):
+        hard = random.normal(0, 1, n)
+        sides = {name: _side(random, hard, 0.3 + 0.35 * place * uneven, unknown) for place, name in enumerate("abc")}
+        made = Population(np.arange(n).astype("S16"), np.zeros(n, np.int16), ("math",), sides)
+        rows = primary(made, margins(None), Effort(1, resamples=100, permutations=999))
+        found += any(row["holm_p"] is not None and row["holm_p"] < 0.05 for row in rows)
     return {"n": n, "uneven": uneven, "experiments": experiments, "false_positives": found / experiments}
 
 
-def _teacher(random: np.random.Generator, n: int, sigma: float) -> dict[str, Floats]:
-    first = random.random(n) < 0.5
-    solved = first | (random.random(n) < 0.6)
-    length = np.exp(random.normal(-(sigma**2) / 2, sigma, n))
-    return {"first": first, "solved": solved, "length": length, "cost": length * np.where(first, 1, 3)}
-
-
-def _tests(a: dict[str, Floats], b: dict[str, Floats], seed: int, permutations: int) -> list[float | None]:
-    out: list[float | None] = [
-        rates.mcnemar(int((a[k] & ~b[k]).sum()), int((b[k] & ~a[k]).sum())) for k in ("first", "solved")
-    ]
-    out.append(means.sign_flip(a["length"] - b["length"], permutations=permutations, seed=seed))
-    sides = [(t["cost"], t["solved"].astype(float)) for t in (a, b)]
-    out.append(ratios.swap_ratio(sides[0], sides[1], permutations=permutations, seed=seed))
-    return out
+def _side(random: np.random.Generator, hard: Floats, sigma: float, unknown: float) -> Side:
+    """A teacher that passes the harder queries more rarely; what it does not solve costs three times as much."""
+    n = hard.size
+    first = random.normal(0, 1, n) > hard
+    solved = first | (random.normal(0, 1, n) > hard)
+    waits = random.random(n) < unknown
+    made = Side.blank(n)
+    made.state[:] = np.where(waits, STATES.index("waiting"), np.where(solved, 0, STATES.index("exhausted")))
+    made.first[:] = np.where(waits, -1, first)
+    made.first_tokens[:] = np.exp(0.3 * hard + random.normal(-(sigma**2) / 2, sigma, n))
+    made.cost[:] = made.first_tokens * np.where(solved, 1, 3)
+    made.responses[:] = 1
+    made.kept[:] = solved & ~waits
+    return made
 
 
 # -- speed ------------------------------------------------------------------------------------------------------
 
 
 def speed(records: int, token_sample: int | None, folder: Path) -> dict[str, Any]:
-    """Time and memory of `compare_datasets` over three JSONL files in the published shape, in a process of its own."""
+    """Time, CPU and memory of `compare_datasets` over three JSONL files in the published shape, in processes of its
+    own. Memory is the largest sum over all of them, looked at ten times a second."""
     paths = [folder / f"teacher-{name}.jsonl" for name in "abc"]
     for number, path in enumerate(paths):
         if not path.exists():
             _write_dataset(path, records, number)
     size = sum(path.stat().st_size for path in paths)
     command = [sys.executable, __file__, "_speed", str(folder), str(token_sample or 0)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return {"records": 3 * records, "megabytes": round(size / 1e6), **json.loads(done.stdout.splitlines()[-1])}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
+        peak = 0
+        while process.poll() is None:
+            peak = max(peak, _resident(process.pid))
+            time.sleep(0.1)
+        told = process.stdout.read() if process.stdout else ""
+    return {"records": 3 * records, "megabytes": round(size / 1e6), **json.loads(told.splitlines()[-1]),
+            "peak_mb": round(peak / 1e6)}  # fmt: skip
+
+
+def _resident(session: int) -> int:
+    """Bytes resident of all processes of a session; what they share is counted once for each."""
+    total = 0
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            fields = stat.read_text().rpartition(")")[2].split()
+            total += int(fields[21]) * 4096 if int(fields[3]) == session else 0
+    return total
 
 
 def _write_dataset(path: Path, records: int, number: int) -> None:
@@ -194,6 +234,7 @@ def words_counted(texts: Any) -> list[int]:
 
 
 def _speed(folder: Path, token_sample: int) -> None:
+    from stillhouse.recipe import dataset_filters
     from stillhouse.records import Part
     from stillhouse.stages.compare import compare_datasets
     from stillhouse.stages.report import report
@@ -204,15 +245,14 @@ def _speed(folder: Path, token_sample: int) -> None:
     started = time.perf_counter()
     compare_datasets(
         paths, out, reader=Part("stillhouse.sources.responses:Responses"), tokenizer=words_counted,
-        token_sample=token_sample or None,
+        token_sample=token_sample or None, filters=dataset_filters(),
     )  # fmt: skip
     compared = time.perf_counter() - started
     report(out)
-    own, workers = (resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    used = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     print(json.dumps({
         "token_sample": token_sample or None, "compare_seconds": round(compared, 1),
-        "report_seconds": round(time.perf_counter() - started - compared, 1), "peak_mb": round(own / 1024),
-        "largest_worker_mb": round(workers / 1024),
+        "report_seconds": round(time.perf_counter() - started - compared, 1), "cpu_here": round(used, 1),
     }))  # fmt: skip
 
 
@@ -221,12 +261,15 @@ def _speed(folder: Path, token_sample: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("coverage", "families", "speed", "_speed"))
+    parser.add_argument("what", choices=("coverage", "families", "speed", "table", "_speed"))
     parser.add_argument("rest", nargs="*")
     parser.add_argument("--small", action="store_true")
     given = parser.parse_args()
     if given.what == "_speed":
         _speed(Path(given.rest[0]), int(given.rest[1]))
+    elif given.what == "table":
+        lines = Path(given.rest[0]).read_text(encoding="utf-8").splitlines()
+        print(table([json.loads(line.partition("}")[0] + "}") for line in lines]))
     elif given.what == "coverage":
         for row in coverage(100 if given.small else 1000, 1000 if given.small else 10_000):
             outside = promised(row) and not 0.93 <= row["coverage"] <= 0.97

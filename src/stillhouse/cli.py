@@ -136,6 +136,12 @@ def export(
 def compare(
     datasets: Annotated[list[Path], typer.Argument(metavar="RUN | A B ...", help="A run, or datasets that exist.")],
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Where the report goes.")] = None,
+    tokenizer: Annotated[
+        str, typer.Option("--tokenizer", metavar="NAME", help="Of datasets: what counts tokens, as in a recipe.")
+    ] = "embedded",
+    exact: Annotated[
+        bool, typer.Option("--exact-tokens", help="Of datasets: count every reply, not 20,000 queries of each.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Compare the teachers of a run, or datasets that exist already."""
@@ -143,7 +149,7 @@ def compare(
 
     if len(datasets) == 1 and (datasets[0] / "recipe.yaml").is_file():
         _end(run_stage(datasets[0], "compare", quiet=as_json), as_json)
-    _end(compare_existing(datasets, out, quiet=as_json), as_json)
+    _end(compare_existing(datasets, out, tokenizer=tokenizer, exact=exact, quiet=as_json), as_json)
 
 
 @app.command()
@@ -190,6 +196,13 @@ def evaluate(
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Of an endpoint: the folder (runs/evaluate-MODEL).")
     ] = None,
+    shape: Annotated[
+        str | None, typer.Option("--as", metavar="HARNESS", help="Also write the scores as lighteval or lm-eval does.")
+    ] = None,
+    against: Annotated[
+        Path | None,
+        typer.Option("--against", metavar="RESULTS", help="Set results of lighteval or lm-eval beside the scores."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Evaluate students and teachers of a run, or an endpoint, on benchmarks."""
@@ -198,7 +211,7 @@ def evaluate(
     _end(
         ask(
             run, benchmarks=benchmarks, limit=limit, teachers=teachers, of=of, model=model, api_key_env=key,
-            price=price, budget_usd=budget, max_tokens=max_tokens, out=out, quiet=as_json,
+            price=price, budget_usd=budget, max_tokens=max_tokens, out=out, shape=shape, against=against, quiet=as_json,
         ),
         as_json,
     )  # fmt: skip
@@ -217,12 +230,14 @@ def verify(
         bool, typer.Option("--adopt", help="Of a run: let today's verdicts decide what is asked.")
     ] = False,
     workers: Annotated[int | None, typer.Option("--workers", metavar="N", help="Processes (all cores).")] = None,
+    engine: Annotated[str | None, typer.Option("--engine", help="Of a file: local or ray.")] = None,
     as_json: Json = False,
 ) -> None:
     """Judge a file of responses, or the journal of a run once more."""
     from stillhouse.verbs.verify import verify as judge
 
-    _end(judge(source, out, category=category, diff=diff, adopt=adopt, workers=workers, quiet=as_json), as_json)
+    told = judge(source, out, category=category, diff=diff, adopt=adopt, workers=workers, engine=engine, quiet=as_json)
+    _end(told, as_json)
 
 
 @app.command()

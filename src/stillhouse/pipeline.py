@@ -22,12 +22,14 @@ from stillhouse.settings import Recipe
 from stillhouse.stages.compare import compare, compare_datasets
 from stillhouse.stages.curate import curate
 from stillhouse.stages.distill import distill
+from stillhouse.stages.distill_forecast import told as told_check
 from stillhouse.stages.export import export
 from stillhouse.stages.filter import filter as filter_responses
 from stillhouse.stages.report import report
 from stillhouse.store.run import Run
 from stillhouse.store.tables import table_files
 
+TOKEN_SAMPLE = 20_000  # queries of a dataset whose tokens `compare A B` counts, unless all are wanted
 STAGES = ("curate", "distill", "filter", "export", "compare", "train", "evaluate", "report")
 
 
@@ -141,7 +143,8 @@ class Sitting:
             inputs = [*queries, verdicts, *accepted, run.filters]
             return inputs, [teachers, made.tokenizer, options], lambda: self._export(options)
         if name == "compare":
-            inputs = [*queries, verdicts, *accepted, run.filters, run.evaluations]
+            checked = [f for f in (run.responses / "account.json", run.folder / "forecast_check.json") if f.exists()]
+            inputs = [*queries, verdicts, *accepted, run.filters, run.evaluations, *checked]
             return inputs, [teachers, made.decide_by, made.margin.model_dump(), made.tokenizer], self._compare
         if name == "train":
             settings = pipeline_students.train_facts(made, parts)
@@ -151,6 +154,7 @@ class Sitting:
             return inputs, [*settings, options], lambda: self._students(name, options)
         if name == "report":
             beside = [run.recipe, run.folder / "forecast.json", run.students / "losses.jsonl", run.evaluations]
+            beside += [run.verdicts / "audit.json"]
             inputs = [run.report_json, *queries, verdicts, *accepted, run.filters, *beside]
             return inputs, recipes.source_facts(made), self._report
         raise UserMistake(f"there is no stage {name}; the stages are {', '.join(STAGES)}")
@@ -182,7 +186,7 @@ class Sitting:
                 budget_usd=settings.budget_usd, workers=settings.workers, watch=watch, wanted=wanted,
                 tell=self.teller.say, metrics=self.metrics,
             )  # fmt: skip
-        self.outcome.notes += done.notes
+        self.outcome.notes += done.notes + (told_check(done.forecast_check) if done.forecast_check else [])
         self.outcome.waits += [f"{name}: {n} pairs: {why}" for name, w in done.waits.items() for why, n in w.items()]
         if done.outcome != "done":
             self.outcome.waits.insert(0, done.problem or done.outcome)
@@ -200,9 +204,17 @@ class Sitting:
         return counts, [self.run.filters]
 
     def _export(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[Path]]:
+        sources = recipes.source_facts(self.recipe)
+        unknown = [f"teacher {t.name}" for t in self.parts.teachers if t.terms == "unknown"]
+        unknown += [f"source {s['name']}" for s in sources if s["terms"] == "unknown"]
+        if unknown:
+            self.teller.say(
+                f"warning: whether one may train on them is not known of {', '.join(dict.fromkeys(unknown))}: find "
+                "out, and say `terms: yes` or `terms: no` in the recipe"
+            )
         counts = export(
-            self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer,
-            sources=recipes.source_facts(self.recipe), engine=self.engine, **options,
+            self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer, sources=sources,
+            engine=self.engine, **options,
         )  # fmt: skip
         return counts, [self.run.datasets]
 
@@ -318,14 +330,29 @@ def run_stage(folder: Path, stage: str, *, quiet: bool = False, **options: Any) 
     return sitting.outcome
 
 
-def compare_existing(datasets: list[Path], out: Path | None, *, quiet: bool = False) -> Outcome:
-    """`stillhouse compare A B ... --out DIR`: report.json and report.html of datasets that exist already."""
+def compare_existing(
+    datasets: list[Path],
+    out: Path | None,
+    *,
+    tokenizer: str = "embedded",
+    exact: bool = False,
+    quiet: bool = False,
+) -> Outcome:
+    """`stillhouse compare A B ... --out DIR`: report.json and report.html of datasets that exist already.
+
+    tokenizer: as in a recipe. exact: count the tokens of every reply, not of TOKEN_SAMPLE queries a dataset.
+    """
     if len(datasets) < 2:
         raise UserMistake("compare takes a run folder, or two datasets and more")
-    folder = out or Path("runs") / "-".join(d.stem for d in datasets)
-    compare_datasets(datasets, folder, reader=recipes.dataset_reader(), tokenizer=recipes.tokenizer("embedded"))
+    folder = out or Path("runs") / "-".join(d.resolve().stem for d in datasets)
+    teller, started = Teller(quiet=quiet), time.monotonic()
+    counts = compare_datasets(
+        datasets, folder, reader=recipes.dataset_reader(), tokenizer=recipes.tokenizer(tokenizer),
+        token_sample=None if exact else TOKEN_SAMPLE, filters=recipes.dataset_filters(),
+    )  # fmt: skip
+    teller.stage("compare", counts, time.monotonic() - started)
     report(folder)
-    outcome = Outcome(str(folder), report=str(folder / "report.html"))
-    outcome.decision, outcome.told = Teller(quiet=quiet).decision(folder / "report.json")
+    outcome = Outcome(str(folder), stages={"compare": counts}, report=str(folder / "report.html"))
+    outcome.decision, outcome.told = teller.decision(folder / "report.json")
     outcome.told.append(f"report: {folder / 'report.html'}")
     return outcome

@@ -387,7 +387,7 @@ def refuse_unverifiable(recipe: Recipe) -> None:
 
 def _response_filters(recipe: Recipe) -> list[Part]:
     settings = recipe.filter
-    limit = settings.max_tokens or recipe.train.longest
+    limit = settings.max_tokens or recipe.train.max_tokens
     found = [Part("stillhouse.filters.structure:structure"), Part("stillhouse.filters.length:Length", {"limit": limit})]
     if settings.back_to_back:
         found.append(Part("stillhouse.filters.repetition:back_to_back"))
@@ -406,6 +406,11 @@ def tokenizer(name: str) -> Part | None:
 def dataset_reader() -> Part:
     """What reads datasets that exist already: published shapes, our exports, ShareGPT, messages."""
     return Part("stillhouse.sources.responses:Responses")
+
+
+def dataset_filters() -> tuple[Part, ...]:
+    """What is told of datasets that exist already: which replies these would drop."""
+    return Part("stillhouse.filters.structure:structure"), Part("stillhouse.filters.repetition:back_to_back")
 
 
 def perplexity_family(recipe: Recipe) -> str:
@@ -455,7 +460,7 @@ def _endpoint_spec(name: str, entry: JudgeSettings) -> TeacherSpec:
 def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpec:
     settings: dict[str, Any] = _given(entry, ENDPOINT_FIELDS + TEACHER_FIELDS) | {"name": entry.name}
     profile = find_profile("generic" if entry.profile in ("embedded", "recorded", "champ") else entry.profile)
-    usual = min(profile.max_tokens, recipe.train.longest)
+    usual = min(profile.max_tokens, recipe.train.max_tokens)
     limit = entry.max_tokens or recipe.distill.max_tokens or usual
     if entry.price is not None:
         settings["price"] = entry.price.model_dump(exclude_none=True)

@@ -15,7 +15,7 @@ from stillhouse.settings import BenchmarkSettings, EvaluateSettings, Recipe, Tra
 Place = tuple[int | str, ...]
 Find = Callable[[str], list[Path]]
 NAMED = re.compile(r"^(?P<name>[A-Za-z0-9][A-Za-z0-9._-]*)(?::(?P<samples>[1-9]\d*))?(?:=(?P<path>.+))?$")
-DEFAULT_BATCH, DEFAULT_GPUS = 64, 32
+USUAL_GPUS = 32
 
 
 def read_named(text: str) -> BenchmarkSettings:
@@ -58,10 +58,10 @@ def train_mistakes(train: TrainSettings, find: Find, teachers: list[str]) -> Ite
         )
     if train.template and not find(train.template):
         yield ("train", "template"), f"there is no such file: {train.template}"
-    if (train.to or train.gpus) and (train.batch or DEFAULT_BATCH) % (train.gpus or DEFAULT_GPUS):
+    if (train.to or train.gpus) and train.batch % (train.gpus or USUAL_GPUS):
         yield (
             ("train", "gpus" if train.gpus else "batch"),
-            f"{train.batch or DEFAULT_BATCH} sequences a step cannot be shared by {train.gpus or DEFAULT_GPUS} GPUs",
+            f"{train.batch} sequences a step cannot be shared by {train.gpus or USUAL_GPUS} GPUs",
         )
     for i, name in enumerate(train.teachers or ()):
         if name not in teachers:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from stillhouse import recipe as recipes
+from stillhouse.benchmarks.harnesses import cross_check, read_results, to_lighteval, to_lm_eval
 from stillhouse.recipe import ENDPOINT_FIELDS, Parts, _files, _given, _path, _source, _spec, usual_verifiers
 from stillhouse.recipe_checks import benchmark_mistakes, read_named, train_mistakes
 from stillhouse.records import Part, TeacherSpec, UserMistake
@@ -37,7 +38,11 @@ def train_settings(recipe: Recipe, folder: Path, *, to: str | None = None, base:
     given: dict[str, Any] = {name: value for name, value in (("to", to), ("base", base)) if value is not None}
     if base is not None and to is None:
         given["to"] = None  # a base named on the command line is trained here
-    settings = TrainSettings.model_validate(recipe.train.model_dump() | given)
+    held = recipe.train.model_dump()
+    usual = {**TrainSettings().model_dump(), **TrainSettings.usual(held)}
+    # what the recipe left open is open again: another base or trainer has other usual values
+    changed = {n: v for n, v in held.items() if v != usual[n] or n in ("base", "to", "gpus")} if given else held
+    settings = TrainSettings.model_validate(changed | given)
     if not settings.wanted:
         raise UserMistake(
             "train: no student is named: `--base embedded` (or `train: {base: embedded}` in the recipe) trains the "
@@ -52,18 +57,16 @@ def train_settings(recipe: Recipe, folder: Path, *, to: str | None = None, base:
 def trainer(settings: TrainSettings, folder: Path) -> Part:
     """What trains, or writes for whoever does. folder: where the recipe's paths start."""
     shared: dict[str, Any] = {
-        "form": settings.form, "max_tokens": settings.longest, "epochs": settings.epochs, "warmup": settings.warmup,
-        "weight_decay": settings.weight_decay,
+        "form": settings.form, "max_tokens": settings.max_tokens, "epochs": settings.epochs, "warmup": settings.warmup,
+        "weight_decay": settings.weight_decay, "method": settings.method, "lora_rank": settings.lora_rank,
+        "learning_rate": settings.learning_rate, "batch": settings.batch,
     }  # fmt: skip
     if settings.template:
         shared["template"] = _files(settings.template, folder)[0].read_text(encoding="utf-8")
     if settings.here:
-        method = settings.method or "lora"
         shared |= {
-            "base": base_file(settings, folder), "method": method, "lora_rank": settings.lora_rank or 16,
-            "learning_rate": settings.learning_rate or (5.0e-4 if method == "lora" else 8.0e-5),
-            "batch": settings.batch or 1, "threads": settings.threads, "save_every": settings.save_every,
-            "sequence_tokens": settings.sequence_tokens or settings.longest,
+            "base": base_file(settings, folder), "threads": settings.threads, "save_every": settings.save_every,
+            "sequence_tokens": settings.sequence_tokens or settings.max_tokens,
         }  # fmt: skip
         return Part("stillhouse.students.local:Local", shared)
     gpus = settings.gpus or 32
@@ -72,9 +75,7 @@ def trainer(settings: TrainSettings, folder: Path) -> Part:
         "base": str(_files(base, folder)[0].absolute()) if _files(base, folder) else base,
         "tokenizer": _path(settings.tokenizer, folder) if settings.tokenizer and _files(settings.tokenizer, folder)
         else settings.tokenizer,
-        "checked": settings.checked, "method": settings.method or "full", "lora_rank": settings.lora_rank or 32,
-        "learning_rate": settings.learning_rate or 8.0e-5, "batch": settings.batch or 64, "gpus": gpus,
-        "gpus_per_node": min(8, gpus),
+        "checked": settings.checked, "gpus": gpus, "gpus_per_node": min(8, gpus),
     }  # fmt: skip
     if settings.to is None:
         return Part("stillhouse.students.trl_trainer:Trl", shared | {"config": settings.config})
@@ -130,15 +131,14 @@ def taught(settings: TrainSettings, teachers: Sequence[TeacherSpec]) -> list[Tea
 def train_line(recipe: Recipe, found: Parts) -> str:
     """What a dry run says of training."""
     settings = recipe.train
-    rate = settings.learning_rate or (5.0e-4 if settings.here and settings.method != "full" else 8.0e-5)
     where = f"handed off to {settings.to}" if settings.to else "trained here"
     names = ", ".join(spec.name for spec in taught(settings, found.teachers))
     seeds = f", seeds {', '.join(map(str, settings.seeds))}"
     return (
-        f"  train    {settings.base or PAPER_BASE}, {settings.method or ('lora' if settings.here else 'full')}, "
-        f"{where}: a student each of {names}{seeds}; equal {settings.equal}, samples of at most {settings.longest:,} "
-        f"tokens, learning rate {rate:g}, {settings.epochs:g} epochs, warm-up {settings.warmup:.0%}, "
-        f"{settings.batch or (1 if settings.here else 64)} packed sequences a step"
+        f"  train    {settings.base or PAPER_BASE}, {settings.method}, {where}: "
+        f"a student each of {names}{seeds}; equal {settings.equal}, samples of at most {settings.max_tokens:,} "
+        f"tokens, learning rate {settings.learning_rate:g}, {settings.epochs:g} epochs, warm-up {settings.warmup:.0%}, "
+        f"{settings.batch} packed sequences a step"
     )
 
 
@@ -153,7 +153,7 @@ def evaluate_line(recipe: Recipe, found: Parts) -> str:
         made = _benchmark(read, Path(), None, None).build()
         items = min(made.expected or 0, recipe.evaluate.limit or 10**9)
         samples = read.samples or made.samples
-        told.append(f"{read.name}: {items} items x {samples} samples")
+        told.append(f"{read.name}:{samples} ({items} items)")
         load += items * samples
     asked = recipe.evaluate.teachers
     more = len(found.teachers) if asked is True else len(asked or ())
@@ -389,3 +389,25 @@ def _teacher(spec: TeacherSpec) -> Asked:
 
     most = int(spec.part.settings.get("max_tokens") or 256) if spec.part.path.endswith(":Embedded") else None
     return Asked(name, spec_for, family=spec.family, note="the teacher itself", most_tokens=most)
+
+
+# -- other harnesses ----------------------------------------------------------------------------------------------
+
+SHAPES = {"lighteval": to_lighteval, "lm-eval": to_lm_eval}
+
+
+def export_scores(evaluation: Mapping[str, Any], shape: str) -> dict[str, Any]:
+    """An evaluation (the content of 7-evaluations/NAME.json) as a results file of another harness."""
+    if shape not in SHAPES:
+        raise UserMistake(f"evaluate: --as {shape}: there are {', '.join(SHAPES)}")
+    return SHAPES[shape](evaluation)
+
+
+def checked_against(evaluation: Mapping[str, Any], results: Path) -> list[dict[str, Any]]:
+    """The scores of another harness beside an evaluation of ours. Raises UserMistake where they share no benchmark."""
+    scores = read_results(results)
+    rows = cross_check(evaluation, scores)
+    if not rows:
+        theirs = ", ".join(sorted({score.task for score in scores})) or "none"
+        raise UserMistake(f"evaluate: {results} and {evaluation['student']} share no benchmark; its tasks: {theirs}")
+    return rows

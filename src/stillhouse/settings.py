@@ -209,7 +209,7 @@ class TrainSettings(Settings):
 
     to: writes data and config for this trainer. Without it students are trained here: a base of the embedded kind
     (`embedded`, a GGUF file, a folder of transformers) by a plain loop, any base by TRL where `gpus` says on how many.
-    What is left open is the paper's, and what suits a small model where the plain loop trains (docs/train.md).
+    What is left open is the paper's, or what suits a small model where the plain loop trains (`usual`).
     """
 
     base: str | None = None
@@ -220,14 +220,14 @@ class TrainSettings(Settings):
     template_name: str | None = None
     form: Literal["inline", "field", "append"] = "inline"
     checked: bool = True
-    method: Literal["full", "lora"] | None = None
-    lora_rank: int | None = Field(None, ge=1)
-    max_tokens: int | None = Field(None, ge=1)
+    method: Literal["full", "lora"] = "full"
+    lora_rank: int = Field(32, ge=1)
+    max_tokens: int = Field(32768, ge=1)
     sequence_tokens: int | None = Field(None, ge=1)
-    learning_rate: float | None = Field(None, gt=0)
+    learning_rate: float = Field(8.0e-5, gt=0)
     epochs: float = Field(2, gt=0)
     warmup: float = Field(0.05, ge=0, le=1)
-    batch: int | None = Field(None, ge=1)
+    batch: int = Field(64, ge=1)
     weight_decay: float = Field(0.1, ge=0)
     teachers: list[Name] | None = None
     dataset: Literal["parallel", "superset"] = "parallel"
@@ -248,10 +248,21 @@ class TrainSettings(Settings):
         """Whether the plain loop trains, on this machine."""
         return self.base is not None and self.to is None and self.gpus is None
 
-    @property
-    def longest(self) -> int:
-        """Tokens of a sample at most, prompt included."""
-        return self.max_tokens or (2048 if self.here else 32768)
+    @staticmethod
+    def usual(value: dict[str, Any]) -> dict[str, Any]:
+        """What these settings leave open, where the plain loop trains a small model; else the paper's values stand."""
+        here = value.get("base") is not None and value.get("to") is None and value.get("gpus") is None
+        if not here:
+            return {}
+        lora = value.get("method") != "full"
+        return {"method": "lora", "lora_rank": 16, "max_tokens": 2048, "batch": 1} | (
+            {"learning_rate": 5.0e-4} if lora else {}
+        )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill(cls, value: Any) -> Any:
+        return cls.usual(value) | value if isinstance(value, dict) else value
 
     @field_validator("seeds")
     @classmethod

@@ -169,6 +169,38 @@ def test_our_own_export_reads_back_as_the_same_records(made: Made) -> None:
         assert (reply.score, reply.perplexity) == (row["verify_score"], row["ppl"])
 
 
+def test_a_split_without_rows_does_not_keep_the_others_from_loading(tmp_path: Path) -> None:
+    """One teacher kept nothing, so that the parallel set is empty."""
+    run = make_run(tmp_path / "run", (MadeTeacher("am", 0.9, 20), MadeTeacher("none", 1e-12, 20)), queries=20)
+    (run.folder / "1-queries" / "rejected.parquet").unlink()
+    for shape in ("am", "sharegpt"):
+        counts = export(run.folder, teachers=run.specs, tokenizer=word_tokens, shape=shape)
+    place = run.folder / "5-datasets"
+    assert (counts["parallel"], counts["none"]) == (0, 0)
+    found = load(place, tmp_path / "cache", "am")
+    assert {name: split.num_rows for name, split in found.items()} == {"superset": counts["am"]}
+    assert load(place / "am", tmp_path / "cache")["superset"].num_rows == counts["am"]
+    assert load(place / "am" / "sharegpt", tmp_path / "cache")["superset"].num_rows == counts["am"]
+    configs = yaml.safe_load((place / "README.md").read_text().split("---")[1])["configs"]
+    assert [config["config_name"] for config in configs] == ["am", "queries"]
+    assert "There are no rows" in (place / "none" / "README.md").read_text()
+
+
+def test_the_card_says_how_it_was_made_and_none_of_the_recipe_s_addresses(tmp_path: Path) -> None:
+    run = make_run(tmp_path, queries=60)
+    recipe = "teachers: [{base_url: 'http://secret.internal/v1'}]\nverify: {versions: {math: math-7}}\n"
+    (tmp_path / "recipe.yaml").write_text(recipe)
+    export(run.folder, teachers=run.specs, tokenizer=word_tokens)
+    card = (tmp_path / "5-datasets" / "am" / "README.md").read_text()
+    found = rows(run, "am")
+    first = sum(row["attempt"] == 1 for row in found)
+    assert f"| accepted at the first attempt | {first:,} |" in card
+    assert "- verifiers: math math-7" in card and "back\\_to\\_back" in card
+    lengths = sorted(row["tokens"] for row in found)
+    assert f"| tokens by word\\_tokens | {sum(lengths):,} |" in card
+    assert "secret.internal" not in card
+
+
 def test_an_unknown_shape_is_told(made: Made) -> None:
     with pytest.raises(UserMistake, match="the shapes are am, sharegpt, messages"):
         export(made.folder, teachers=made.specs, shape="alpaca")
@@ -193,6 +225,7 @@ class FakeHub:
 
     def upload_folder(self, **settings: Any) -> None:
         self.calls.append(("upload", (settings["repo_id"], settings["folder_path"])))
+        self.allowed = settings["allow_patterns"]
 
 
 def fake_hub(monkeypatch: pytest.MonkeyPatch) -> FakeHub:
@@ -213,6 +246,7 @@ def test_push_uploads_the_folder_to_a_private_repository(tmp_path: Path, monkeyp
         ("create", ("me/made", True, "dataset")),
         ("upload", ("me/made", str(tmp_path / "5-datasets"))),
     ]
+    assert hub.allowed == ["README.md", "queries.parquet", "rejected.parquet", "am/*", "qwen/*"]
 
 
 def test_terms_no_blocks_a_push_and_all_reasons_are_told(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from stillhouse.sandbox.syscalls import NEW_NAMESPACES, NUMBERS
 
 _FILES = """read write close close_range open openat creat stat fstat lstat newfstatat statx statfs fstatfs access
 faccessat faccessat2 lseek readv writev pread64 pwrite64 preadv pwritev preadv2 pwritev2 sendfile copy_file_range
-splice tee dup dup2 dup3 pipe pipe2 fcntl flock fsync fdatasync ftruncate fallocate fadvise64 getdents getdents64
+splice tee dup dup2 dup3 pipe pipe2 flock fsync fdatasync ftruncate fallocate fadvise64 getdents getdents64
 getcwd chdir fchdir rename renameat renameat2 mkdir mkdirat rmdir link linkat unlink unlinkat symlink symlinkat
 readlink readlinkat umask"""
 _METADATA = """truncate chmod fchmod fchmodat fchmodat2 utime utimes utimensat futimesat"""
@@ -33,11 +33,15 @@ _PAIRS = "sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg shutdown getsockopt 
 _PLAIN = f"{_FILES} {_WAITING} {_MEMORY} {_SIGNALS} {_SELF} {_PAIRS}".split()
 
 _PR_SET_PDEATHSIG, _PR_SET_SECCOMP = 1, 22
+# copies, flags, locks, sizes of pipes, seals: not F_SETOWN and F_SETSIG, by which a descriptor signals other processes,
+# and not leases and notices, which stop who opens a file
+_FCNTL = (0, 1, 2, 3, 4, 5, 6, 7, 36, 37, 38, 1030, 1031, 1032, 1033, 1034)
 _SELF_ONLY = When(0, values=(0,))
 _CONDITIONS = {
     "clone": When(0, without=NEW_NAMESPACES & ~0x80),  # 0x80 is a new time namespace in clone3 only
     "prctl": When(0, values=(15, 16, 0x53564D41, 3, 23)),  # a thread's name, a mapping's name, and two questions
     "ioctl": When(1, values=(0x5401, 0x541B, 0x5421, 0x5450, 0x5451), otherwise=ENOTTY),  # isatty, FIONREAD, flags
+    "fcntl": When(1, values=_FCNTL),
     "socketpair": When(0, values=(1,)),  # AF_UNIX: event loops need it, and it reaches nobody else
     "prlimit64": _SELF_ONLY,
     "sched_setaffinity": _SELF_ONLY,

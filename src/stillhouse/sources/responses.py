@@ -8,13 +8,24 @@ query, the reply as a Response, and what the row says of it.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from stillhouse.records import CATEGORIES, Query, Response, Terms, Thinking, content_hash, response_key
 from stillhouse.sources.files import Files, source_name
 from stillhouse.sources.lines import Problems
 from stillhouse.sources.reading import read_rows
-from stillhouse.sources.rows import Shape, did_you_mean, is_flat_40m, merged_info, named, text_of, to_query, turns_of
+from stillhouse.sources.rows import (
+    Shape,
+    category_of,
+    did_you_mean,
+    is_flat_40m,
+    merged_info,
+    named,
+    text_of,
+    to_query,
+    turns_of,
+)
 
 SEPARATE = ("reasoning_content", "reasoning", "thinking", "think_content")
 
@@ -23,7 +34,8 @@ class Reply(NamedTuple):
     """One row that was read, as `query, response, row, ...`.
 
     row: all of it, as it stood. score and perplexity: None where the row does not say. problem: why there is no
-    text to judge, else "". The thinking and the answer are `response.parts`.
+    text to judge, else "". foreign: the category that the row names, where that is none of ours and the fallback
+    stands for it. The thinking and the answer are `response.parts`.
     """
 
     query: Query
@@ -33,6 +45,7 @@ class Reply(NamedTuple):
     perplexity: float | None = None
     model_name: str | None = None
     problem: str = ""
+    foreign: str | None = None
 
 
 class Responses:
@@ -41,7 +54,8 @@ class Responses:
     response: the column of the reply, where it is none of those that are known (`response`, the last turn of the
     assistant, `completion` beside `prompt`, `answer` of a flat published record, `answer_content`). reasoning: the
     column of a separate thinking field. thinking: whether these replies must hold a think block. fallback: the
-    category of rows that name none; without it such rows are a mistake.
+    category of rows that name none or a foreign one, where the file's own name is none (`math.jsonl`); without it
+    such rows are a mistake. Of a folder that holds one of our own datasets each row is read once: its superset.
     """
 
     def __init__(
@@ -65,7 +79,7 @@ class Responses:
 
     def files(self) -> list[str]:
         """Every file, in order. Raises UserMistake for what is missing."""
-        return self.rows.files()
+        return without_copies(self.rows.files())
 
     def __call__(self) -> Iterator[Reply]:
         """Raises UserMistake at the end, with all places; after the first broken line no more rows are given."""
@@ -106,8 +120,9 @@ class Responses:
             row_of_query = {**row, ("messages" if isinstance(prompt, list) else "query"): prompt}
         else:
             row_of_query = dict(row)
+        foreign = None
         if shape.category is None and "category" not in shape.columns:
-            row_of_query["category"] = self._category(row, info, stem)
+            row_of_query["category"], foreign = self._category(row, info, stem)
         query = to_query(row_of_query, shape, origin)
         model = text_of(_first(row, info, "model_name", "answer_source"))
         identity = content_hash("row", text or "", reasoning or "")
@@ -125,18 +140,24 @@ class Responses:
         )
         problem = "" if text is not None else "the row holds no reply"
         score, perplexity = number_of(_first(row, info, "verify_score")), number_of(_first(row, info, "ppl"))
-        return Reply(query, response, row, score, perplexity, model, problem)
+        return Reply(query, response, row, score, perplexity, model, problem, foreign)
 
-    def _category(self, row: Mapping[str, Any], info: Mapping[str, Any], stem: str) -> str:
-        """Of the row or its turns, else what the file is named for (`math.jsonl`), else the fallback."""
-        for named_here in (text_of(row.get("category")), text_of(info.get("category"))):
-            if named_here is not None and named_here.strip():
-                return named_here
+    def _category(self, row: Mapping[str, Any], info: Mapping[str, Any], stem: str) -> tuple[str, str | None]:
+        """Of the row or its turns, else what the file is named for (`math.jsonl`), else the fallback; and what the
+        row names where that is none of ours. It stands as it is, and is a mistake, without a fallback of ours."""
+        told = (text_of(place.get("category")) for place in (row, info))
+        foreign = next((name for name in told if name is not None and name.strip()), None)
+        if foreign is not None:
+            try:
+                return category_of(foreign), None
+            except ValueError:
+                if self.fallback not in CATEGORIES:
+                    return foreign, None
         if stem in CATEGORIES:
-            return stem
+            return stem, foreign
         if self.fallback is None:
             raise ValueError(f"no category in the row: one of {', '.join(CATEGORIES)}")
-        return self.fallback
+        return self.fallback, foreign
 
     def _texts(self, row: Mapping[str, Any]) -> tuple[str | None, str | None, Mapping[str, Any]]:
         """The reply, its separate thinking, and the info of its turns."""
@@ -163,6 +184,21 @@ class Responses:
             turn = last[-1] if isinstance(last, list) and last and isinstance(last[-1], Mapping) else {}
             reasoning = text_of(_first(row, {**info, **turn}, *SEPARATE))
         return text, reasoning, info
+
+
+def without_copies(files: Sequence[str]) -> list[str]:
+    """The files less those that hold rows of another once more: `parallel` beside the `superset` that it is a part
+    of, and the other shapes below a folder with a superset in parquet."""
+    whole = {str(Path(file).parent): file for file in files if source_name(file) == "superset"}
+    out = []
+    for file in files:
+        place = Path(file)
+        beside = whole.get(str(place.parent))
+        above = (whole.get(str(folder)) for folder in place.parent.parents)
+        copied = beside is not None and beside != file and source_name(file) == "parallel"
+        if not copied and not any(other is not None and other.endswith(".parquet") for other in above):
+            out.append(file)
+    return out
 
 
 def _first(row: Mapping[str, Any], info: Mapping[str, Any], *names: str) -> Any:

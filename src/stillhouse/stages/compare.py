@@ -19,7 +19,7 @@ import orjson
 
 from stillhouse import __version__
 from stillhouse.engines.engine import Engine, make_engine
-from stillhouse.records import Part, TeacherSpec, UserMistake
+from stillhouse.records import Filter, Part, TeacherSpec, UserMistake
 from stillhouse.stages import compare_decision, compare_views
 from stillhouse.stages.compare_datasets import (
     Columns,
@@ -28,17 +28,20 @@ from stillhouse.stages.compare_datasets import (
     dataset_names,
     matching,
     read_datasets,
+    size_of,
     write_samples,
 )
+from stillhouse.stages.compare_figures import figures
 from stillhouse.stages.compare_joined import joined, notes, read_evaluations, student_pairs
 from stillhouse.stages.compare_pairs import Effort, exploratory, margins, primary
 from stillhouse.stages.compare_population import Population
 from stillhouse.stages.compare_reading import open_run, read_run
-from stillhouse.stages.compare_sections import section
+from stillhouse.stages.compare_sections import add_shares, section
 from stillhouse.stages.compare_students import Students, predicted, read_students
 from stillhouse.store.run import Run
 from stillhouse.store.tokens import TokenCounter, Tokenizer
 
+WORTH_PROCESSES = 32 << 20  # bytes of datasets below which one process reads them sooner than several
 MEASURES_TO_DECIDE_BY = ("student_mean", "cost_per_verified", "verified_yield", "pass_at_1")
 
 
@@ -81,6 +84,9 @@ def compare(
         if name in report["teachers"]:
             report["teachers"][name]["verdict_rules"] = rules
     report["made"] = made(tokens, population, token_sample if sampled else None, seed)
+    # what distill proved of money, and whether the forecast held: null where there is none
+    report["account"] = read_json(run.responses / "account.json")
+    report["forecast_check"] = read_json(run.folder / "forecast_check.json")
     write_json(run.report_json, report)
     return {"teachers": len(names), "queries": population.size, "parallel": int(report["parallel"])}
 
@@ -103,34 +109,42 @@ def compare_datasets(
     tokenizer: Part | Tokenizer | None = None,
     token_sample: int | None = None,
     margin: float | Mapping[str, float] | None = None,
+    filters: Sequence[Part | Filter] = (),
     engine: Engine | None = None,
     seed: int = 1,
-) -> dict[str, int]:
-    """Write report.json about datasets that exist already, and samples of them for the report. Returns its counts.
+) -> dict[str, Any]:
+    """Write report.json about datasets that exist already, and samples of them for the report. Returns its counts,
+    and those of each dataset.
 
     reader: `path -> replies` with query, response, score, perplexity, model_name, problem (or its Part, which is
-    given `path`). What passed is all such datasets hold, so first attempts, yields and money are null. engine: reads
-    the datasets side by side; the local one without. Raises UserMistake.
+    given `path`). What passed is all such datasets hold, so first attempts, yields and money are null. token_sample:
+    count tokens of at most so many queries of each, the same ones. filters: what they would drop of a sample is told.
+    engine: reads the datasets side by side; the local one without. Raises UserMistake.
     """
     names = dataset_names(paths)
     out.mkdir(parents=True, exist_ok=True)
     cache = out / ".cache"
     shards = [
-        Shard(name, path, reader, tokenizer, cache / name, token_sample)
+        Shard(name, path, reader, tokenizer, cache / name, token_sample, tuple(filters))
         for name, path in zip(names, paths, strict=True)
     ]
-    with contextlib.nullcontext(engine) if engine is not None else make_engine("local") as local:
+    workers = 1 if size_of(paths) < WORTH_PROCESSES else None
+    with contextlib.nullcontext(engine) if engine is not None else make_engine("local", workers=workers) as local:
         population, every = read_datasets(shards, local)
     sampled = token_sample is not None and any(columns.keys.size > token_sample for columns in every)
     specs = [TeacherSpec(columns.name, Part(""), model=_model(columns)) for columns in every]
     report = describe(population, specs, decide_by=None, margin=margin, seed=seed, sampled=sampled)
     report["matching"] = matching(population, every)
+    report["would_drop"] = {c.name: {"checked": c.checked, "rules": c.drops} for c in every}
     tokens = TokenCounter(tokenizer, None)
     tokens.counted = sum(columns.counted for columns in every)
     report["made"] = made(tokens, population, token_sample if sampled else None, seed)
     write_samples(out / "samples.parquet", every)
     write_json(out / "report.json", report)
-    return {"datasets": len(names), "queries": population.size, "parallel": int(report["parallel"])}
+    return {
+        "datasets": len(names), "queries": population.size, "parallel": int(report["parallel"]),
+        **({"tokens_of_queries_each": token_sample} if sampled else {}), **report["matching"],
+    }  # fmt: skip
 
 
 def _model(columns: Columns) -> str:
@@ -169,6 +183,7 @@ def describe(
             name: section(population, side, population.category == code, seed=seed, sampled=sampled)
             for code, name in enumerate(population.categories)
         }
+        add_shares(whole["categories"])
         whole |= {"accepted_rules": side.rules, "dropped_rules": side.dropped, "finish_reasons": side.finish}
         whole["facts"] = facts_of(spec)
         sections[spec.name] = whole
@@ -176,8 +191,10 @@ def describe(
     students = students or Students()
     pairs += students.pairs
     measure = compare_decision.choose_measure(sections, decide_by, students=len(students.means) > 1)
-    by_students = students.means if measure == "student_mean" else None
-    decision = compare_decision.decide(sections, pairs, measure, students=by_students, notes=terms_notes(teachers))
+    notes = terms_notes(teachers)
+    decision = compare_decision.decide(sections, pairs, measure, students=students.means, notes=notes)
+    if decision["basis"] == "students" and (note := students.against_controls(decision["teacher"])):
+        decision["sentence"] += f" {note}"
     return {
         "teachers": sections,
         "parallel": int(population.parallel.sum()),
@@ -191,11 +208,14 @@ def describe(
         "wins": [] if population.selected else compare_views.wins(population),
         "overlap": compare_views.overlap(population),
         "difficulty": [] if population.selected else compare_views.difficulty(population, seed),
+        "figures": figures(population, sampled=sampled),
+        "by_category": compare_views.by_category(population, seed),
         "token_bins": compare_views.log_bins({n: side.tokens[side.kept] for n, side in population.sides.items()}),
         "first_token_bins": compare_views.log_bins({n: side.first_tokens for n, side in population.sides.items()}),
         "margin": allowed,
         "decide_by": decide_by,
         "students": students.rows,
+        "controls": students.controls,
         "adaptive": students.adaptive,
         "predicted": predicted(students, sections),
         "caveats": caveats(population, teachers, students, perplexity_family),
@@ -262,6 +282,14 @@ def made(tokens: TokenCounter, population: Population, sample: int | None, seed:
         "first_tokens_by": None if population.selected else population.first_tokens_by,
         "seed": seed,
     }
+
+
+def read_json(file: Path) -> Any:
+    """The value of a file that another stage wrote; None without one."""
+    try:
+        return orjson.loads(file.read_bytes())
+    except FileNotFoundError:
+        return None
 
 
 def write_json(file: Path, value: Any) -> None:

@@ -7,6 +7,7 @@ not be matched, and samples for the report's browser. A row counts as verified w
 from __future__ import annotations
 
 import heapq
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +19,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from stillhouse.engines.engine import Engine
-from stillhouse.records import Part, UserMistake
+from stillhouse.engines.parts import callable_of
+from stillhouse.records import Filter, Part, UserMistake
 from stillhouse.stages.compare_population import STATES, Population, Side
 from stillhouse.store.rendering import response_text
 from stillhouse.store.tables import write_table
@@ -28,6 +30,8 @@ Reader = Callable[[Path], Iterable[Any]]
 SAMPLED = 2000
 LONGEST_SAMPLE = 40_000
 PASS = 0.9 - 1e-9
+LONGEST, MOST_PERPLEXED = 32_768, 20.0  # what the filters of a run have for defaults
+COUNTS = ("rows", "without_text", "without_query", "foreign_category", "below_score", "duplicates")
 _BATCH = 256
 _SUFFIXES = (".gz", ".zst", ".bz2", ".xz", ".jsonl", ".ndjson", ".json", ".parquet", ".csv")
 SAMPLES = pa.schema([
@@ -40,7 +44,7 @@ SAMPLES = pa.schema([
 
 @dataclass(frozen=True)
 class Shard:
-    """One dataset to read."""
+    """One dataset to read. filters: what a filter would drop is told of the sample, and nothing is dropped."""
 
     name: str
     path: Path
@@ -48,16 +52,20 @@ class Shard:
     tokenizer: Part | Tokenizer | None
     cache: Path | None
     token_sample: int | None
+    filters: tuple[Part | Filter, ...] = ()
 
 
 @dataclass
 class Columns:
-    """One dataset, a row for each distinct query: keys ascending, tokens NaN where they were not counted."""
+    """One dataset, a row for each distinct query: keys ascending, tokens NaN where they were not counted. rows: how
+    many replies the dataset holds to the query. drops: what filters would drop, of the `checked` sampled replies."""
 
     name: str
     keys: NDArray[np.bytes_]
-    categories: list[str]
+    category: NDArray[np.int16]
+    categories: tuple[str, ...]
     verified: NDArray[np.bool_]
+    rows: NDArray[np.int32]
     perplexity: NDArray[np.float64]
     tokens: NDArray[np.float64]
     counts: dict[str, int]
@@ -65,10 +73,12 @@ class Columns:
     samples: list[dict[str, Any]] = field(default_factory=list)
     tokenizer: str | None = None
     counted: int = 0
+    checked: int = 0
+    drops: dict[str, int] = field(default_factory=dict)
 
 
 def dataset_names(paths: Sequence[Path]) -> list[str]:
-    """The stem of each file or folder. Raises UserMistake for what is missing and for names that clash."""
+    """The stem of each file or folder. Raises UserMistake for what is missing, a whole run, and names that clash."""
     problems = [f"{path}: there is no such file or folder" for path in paths if not path.exists()]
     names = []
     for path in paths:
@@ -76,14 +86,24 @@ def dataset_names(paths: Sequence[Path]) -> list[str]:
         while not path.is_dir() and name.lower().endswith(_SUFFIXES):
             name = name[: name.rindex(".")]
         names.append(name)
+        held = sorted({str(file.parent) for file in [*path.glob("*/superset.parquet"), *path.glob("5-*/*/superset.*")]})
+        if held and not (path / "superset.parquet").exists():
+            problems.append(f"{path}: holds one dataset for each teacher: name those, {' '.join(held)}")
     problems += [
-        f"two datasets are named {name}: rename a file or folder, a name stands for a dataset in the report"
+        f"two datasets are named {name}: rename one, or give the folder that it stands in; a name stands for a dataset "
+        "in the report"
         for name, count in Counter(names).items()
         if count > 1
     ]
     if problems:
         raise UserMistake(*problems)
     return names
+
+
+def size_of(paths: Sequence[Path]) -> int:
+    """Bytes of the files and of all files in the folders."""
+    files = (file for path in paths for file in (path.rglob("*") if path.is_dir() else (path,)))
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def read_dataset(shard: Shard) -> Columns:
@@ -126,20 +146,22 @@ class _Taking:
     def __init__(self, shard: Shard, tokens: TokenCounter) -> None:
         self.shard, self.tokens = shard, tokens
         self.row_of: dict[bytes, int] = {}
-        self.categories: list[str] = []
-        self.verified: list[bool] = []
-        self.perplexity: list[float] = []
-        self.sizes: list[float] = []
-        self.counts, self.models = Counter[str](), Counter[str]()
+        self.codes: dict[str, int] = {}
+        self.category, self.verified, self.rows = array("h"), bytearray(), array("i")
+        self.perplexity, self.sizes = array("d"), array("d")
+        self.counts, self.models, self.foreign = Counter[str](), Counter[str](), Counter[str]()
         self.waiting: list[tuple[int, str]] = []
-        self.to_count = None if shard.token_sample is None else Lowest(shard.token_sample)
+        self.drawn = Lowest(SAMPLED if shard.token_sample is None else shard.token_sample)
         self.shown = Lowest(SAMPLED)
 
     def take(self, reply: Any) -> None:
         self.counts["rows"] += 1
-        if reply.problem:
-            self.counts["without_text"] += 1
+        if reply.problem or not reply.query.messages:
+            self.counts["without_text" if reply.problem else "without_query"] += 1
             return
+        if reply.foreign is not None:
+            self.counts["foreign_category"] += 1
+            self.foreign[reply.foreign[:100]] += 1
         verified = reply.score is None or reply.score >= PASS
         self.counts["below_score"] += not verified
         self.models[reply.model_name or ""] += 1
@@ -150,27 +172,26 @@ class _Taking:
         text = response_text(reply.response)
         if self.shown.wants(key):
             self.shown.put(key, (row, _sample(self.shard.name, reply, verified, text)))
-        if not self.tokens.works:
-            return
-        if self.to_count is not None:
-            if self.to_count.wants(key):
-                self.to_count.put(key, (row, text))
-            return
-        self.waiting.append((row, text))
-        if len(self.waiting) >= _BATCH:
-            self._flush()
+        if self.drawn.wants(key):
+            self.drawn.put(key, (row, text, reply._replace(row={}), verified))
+        if self.tokens.works and self.shard.token_sample is None:
+            self.waiting.append((row, text))
+            if len(self.waiting) >= _BATCH:
+                self._flush()
 
     def _row(self, key: bytes, reply: Any, verified: bool) -> int | None:
         """The row that this reply is; None for a duplicate that changes nothing."""
         row = self.row_of.get(key)
         if row is None:
             row = self.row_of[key] = len(self.row_of)
-            self.categories.append(reply.query.category)
+            self.category.append(self.codes.setdefault(reply.query.category, len(self.codes)))
             self.sizes.append(np.nan)
+            self.rows.append(1)
             self.verified.append(verified)
             self.perplexity.append(np.nan)
         else:
             self.counts["duplicates"] += 1
+            self.rows[row] += 1
             if self.verified[row] or not verified:
                 return None
             self.verified[row] = True
@@ -183,21 +204,41 @@ class _Taking:
         self.waiting.clear()
 
     def columns(self) -> Columns:
-        if self.to_count is not None:
-            self.waiting = list(self.to_count.held.values())
-            self.to_count.held.clear()
+        drawn = list(self.drawn.held.values())
+        if self.tokens.works and self.shard.token_sample is not None:
+            self.waiting = [(row, text) for row, text, _, _ in drawn]
         self._flush()
         self.tokens.save()
+        accepted = [(reply, self.sizes[row]) for row, _, reply, verified in drawn if verified]
         keys = np.array(list(self.row_of), "S16")
         order = np.argsort(keys, kind="stable")
         for row, item in self.shown.held.values():
             size = self.sizes[row]
             item["tokens"] = None if np.isnan(size) else int(size)
         return Columns(
-            self.shard.name, keys[order], [self.categories[row] for row in order], np.array(self.verified, bool)[order],
+            self.shard.name, keys[order], np.array(self.category, np.int16)[order], tuple(self.codes),
+            np.frombuffer(bytes(self.verified), np.bool_)[order], np.array(self.rows, np.int32)[order],
             np.array(self.perplexity)[order], np.array(self.sizes)[order], dict(self.counts), dict(self.models),
             [item for _, item in self.shown.held.values()], self.tokens.name, self.tokens.counted,
+            len(accepted), would_drop(accepted, self.shard.filters),
         )  # fmt: skip
+
+
+def would_drop(replies: Iterable[tuple[Any, float]], filters: Sequence[Part | Filter]) -> dict[str, int]:
+    """How many replies each rule would drop; a reply counts for the first that fails it. replies: with their tokens,
+    NaN where not counted."""
+    judges = [callable_of(given) if isinstance(given, Part) else given for given in filters]
+    out: Counter[str] = Counter()
+    for reply, size in replies:
+        failed = (verdict.rule for judge in judges if (verdict := judge(reply.query, reply.response)).outcome == "fail")
+        rule = next(failed, None)
+        if rule is None and size > LONGEST:
+            rule = "too_long"
+        if rule is None and (reply.perplexity or 0.0) > MOST_PERPLEXED:
+            rule = "perplexity"
+        if rule is not None:
+            out[rule] += 1
+    return dict(out)
 
 
 def _sample(dataset: str, reply: Any, verified: bool, text: str) -> dict[str, Any]:
@@ -218,10 +259,11 @@ def read_datasets(shards: Sequence[Shard], engine: Engine) -> tuple[Population, 
     population = Population(queries, np.full(queries.size, -1, np.int16), tuple(names), {}, selected=True)
     for columns in every:
         places = np.searchsorted(queries, columns.keys)
-        mine = np.array([codes[category] for category in columns.categories], np.int16)
+        mine = np.array([codes[name] for name in columns.categories], np.int16)[columns.category]
         population.category[places] = np.where(population.category[places] < 0, mine, population.category[places])
         side = population.sides[columns.name] = Side.blank(int(queries.size))
         side.state[places] = np.where(columns.verified, STATES.index("verified"), STATES.index("exhausted"))
+        side.responses[places] = columns.rows
         side.kept[places] = columns.verified
         side.tokens[places] = np.where(columns.verified, columns.tokens, np.nan)
         side.perplexity[places] = np.where(columns.verified, columns.perplexity, np.nan)
@@ -236,9 +278,7 @@ def matching(population: Population, every: Sequence[Columns]) -> dict[str, dict
     out = {}
     for columns in every:
         asked = population.sides[columns.name].asked
-        told = {
-            name: int(columns.counts.get(name, 0)) for name in ("rows", "without_text", "below_score", "duplicates")
-        }
+        told = {name: int(columns.counts.get(name, 0)) for name in COUNTS}
         out[columns.name] = told | {
             "queries": int(asked.sum()),
             "in_every_dataset": int((asked & (holders == len(every))).sum()),

@@ -6,6 +6,7 @@ Data alone never say which teacher to distil from: they lead, are equal, or cann
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,19 +25,36 @@ Sections = Mapping[str, Mapping[str, Any]]
 
 
 def choose_measure(sections: Sections, decide_by: str | None, students: bool) -> str | None:
-    """The measure of the decision: what the recipe fixed where it is known, else the usual order.
+    """The measure of the decision: what the recipe fixed, else the students' mean, dollars, or the yield.
 
-    None where none is known, as of datasets that exist already.
+    Which of them it is hangs on what was set up (students, prices), never on what came out. None where nobody's
+    attempts are known, as of datasets that exist already.
     """
     if students and decide_by in (None, "student_mean"):
         return "student_mean"
-    costs = [part["cost_per_verified_usd"] for part in sections.values()]
+    asked = [part for part in sections.values() if part["queries"]]
+    costs = [part["cost_usd"] for part in asked]
     priced = bool(costs) and all(cost is not None for cost in costs) and any(costs)
     wanted = decide_by if decide_by not in (None, "student_mean") else "cost_per_verified"
     if wanted == "cost_per_verified" and not priced:
         wanted = "verified_yield"
-    known = all(part.get(FIELD[wanted]) is not None for part in sections.values()) if wanted else False
-    return wanted if sections and known else None
+    known = any(part["verified_yield"] is not None for part in asked)
+    return wanted if known else None
+
+
+def values(sections: Sections, measure: str, students: Mapping[str, float]) -> dict[str, float]:
+    """Each teacher's value, those left out of whom nothing is known. Who has paid and verified nothing pays without
+    end for a verified row."""
+    if measure == "student_mean":
+        return dict(students)
+    out: dict[str, float] = {}
+    for name, part in sections.items():
+        value = part.get(FIELD[measure])
+        if value is None and measure == "cost_per_verified" and part["cost_usd"] and part["verified_yield"] == 0:
+            value = math.inf
+        if value is not None:
+            out[name] = value
+    return out
 
 
 @dataclass(frozen=True)
@@ -47,7 +65,6 @@ class _Case:
     measure: str
     at: Mapping[str, float]
     order: Sequence[str]
-    basis: str
 
     @property
     def leader(self) -> str:
@@ -65,7 +82,8 @@ class _Case:
 
     def figures(self, names: Sequence[str]) -> str:
         if self.measure == "cost_per_verified":
-            return ", ".join(f"{name} {_dollars(1000 * self.at[name])}" for name in names) + " per 1,000"
+            told = [_dollars(1000 * self.at[n]) if self.at[n] < math.inf else "nothing verified" for n in names]
+            return ", ".join(f"{name} {one}" for name, one in zip(names, told, strict=True)) + " per 1,000"
         return ", ".join(f"{name} {100 * self.at[name]:.1f} %" for name in names)
 
 
@@ -77,21 +95,29 @@ def decide(
     students: Mapping[str, float] | None = None,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
-    """report.json's `decision`. students: mean score of each teacher's student, where the measure is student_mean."""
-    by_students = measure == "student_mean" and students is not None
-    teachers = [name for name in sections if not by_students or name in (students or {})]
-    basis = "students" if by_students else "data"
-    base = {"basis": basis, "teacher": None, "measure": measure, "queries_needed": None}
+    """report.json's `decision`. students: mean score of each teacher's student where they were evaluated. notes:
+    sentences that it must not be read without."""
+    students = students or {}
+    by_students = measure == "student_mean"
+    base = {
+        "basis": "students" if by_students else "data", "teacher": None, "measure": measure, "queries_needed": None,
+    }  # fmt: skip
     end = "".join(f" {note}" for note in notes)
-    if len(teachers) < 2:
-        only = f"Only {teachers[0]} was asked" if teachers else "No teacher was asked"
+    if len(sections) < 2:
+        only = f"Only {next(iter(sections))} was asked" if sections else "No teacher was asked"
         return base | {"sentence": f"{only}: there is nothing to compare.{end}"}
     if measure is None:
-        return base | {"sentence": _no_measure(pairs, teachers) + end}
-    at = dict(students or {}) if by_students else {name: sections[name][FIELD[measure]] for name in teachers}
-    order = sorted(teachers, key=lambda name: at[name], reverse=measure != "cost_per_verified")
-    case = _Case(pairs, measure, at, order, basis)
-    end = ("." if by_students else f"; {UNTIL}.") + end
+        return base | {"sentence": _no_measure(pairs, list(sections)) + end}
+    at = values(sections, measure, students)
+    absent = [name for name in sections if name not in at]
+    if absent:
+        end = f" Nothing is known yet of {_names(absent)}.{end}"
+    if len(at) < 2:
+        return base | {"sentence": f"Cannot tell yet who is ahead in {NOUN[measure]}.{end}"}
+    order = sorted(at, key=lambda name: at[name], reverse=measure != "cost_per_verified")
+    case = _Case(pairs, measure, at, order)
+    until = "" if by_students else "; the students' scores stand beside it" if students else f"; {UNTIL}"
+    end = f"{until}.{end}"
     beaten = [other for other in order[1:] if case.said(case.leader, other) == "ahead"]
     near = [other for other in order[1:] if other not in beaten]
     if not near:
@@ -109,17 +135,22 @@ def _ahead(case: _Case) -> str:
     assert found is not None  # noqa: S101  a teacher that is ahead has been compared
     row, sign = found
     who = case.order[1] if len(case.order) == 2 else f"{case.order[1]}, the next of {len(case.order) - 1}"
+    if case.at[case.order[1]] == math.inf:
+        cost = _dollars(1000 * case.at[case.leader])
+        return f"{case.leader} verifies 1,000 rows for {cost}, {case.order[1]} none for its money"
     if case.measure == "cost_per_verified":
         more, low, high = _more_per_dollar(row, sign)
         return f"{case.leader} verifies {more} more rows per dollar than {who} (95 % interval {low} to {high})"
-    low_high = sorted((sign * row["low"], sign * row["high"]))
     gap = f"{100 * sign * row['difference']:.1f} points more"
-    interval = f"(95 % interval {100 * low_high[0]:.1f} to {100 * low_high[1]:.1f})"
+    interval = ""
+    if row["low"] is not None:
+        low_high = sorted((sign * row["low"], sign * row["high"]))
+        interval = f" (95 % interval {100 * low_high[0]:.1f} to {100 * low_high[1]:.1f})"
     share = f"{100 * case.at[case.leader]:.1f} %"
     if case.measure == "student_mean":
-        return f"Distil from {case.leader}: its student scores {share} on average, {gap} than that of {who} {interval}"
+        return f"Distil from {case.leader}: its student scores {share} on average, {gap} than that of {who}{interval}"
     verb = "verifies" if case.measure == "verified_yield" else "passes at the first attempt"
-    return f"{case.leader} {verb} {share} of its queries, {gap} than {who} {interval}"
+    return f"{case.leader} {verb} {share} of its queries, {gap} than {who}{interval}"
 
 
 def _more_per_dollar(row: Row, sign: int) -> tuple[str, str, str]:
@@ -174,8 +205,10 @@ def _no_measure(pairs: Sequence[Row], teachers: Sequence[str]) -> str:
         return f"{_names(teachers)} {word} mean length over {lengths[0]['n']:,} shared queries; {UNTIL}."
     row = max(told, key=lambda r: max(r["ratio"], 1 / r["ratio"]))
     longer, shorter = (row["a"], row["b"]) if row["outcome"] == "a" else (row["b"], row["a"])
-    more = 100 * ((row["ratio"] if row["outcome"] == "a" else 1 / row["ratio"]) - 1)
+    ratio = row["ratio"] if row["outcome"] == "a" else 1 / row["ratio"]
+    more = f"{100 * (ratio - 1):.0f} % longer than" if ratio < 3 else f"{ratio:.1f} times as long as"
+    most = "the largest difference in length: " if len(teachers) > 2 else ""
     return (
-        f"Over {row['n']:,} shared queries the answers of {longer} are {more:.0f} % longer than those of {shorter}; "
+        f"Over {row['n']:,} shared queries {most}the answers of {longer} are {more} those of {shorter}; "
         f"yield and cost are not known, as these datasets hold only what was accepted; {UNTIL}."
     )

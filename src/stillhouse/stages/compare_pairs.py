@@ -29,6 +29,7 @@ UNITS = {
 }
 DEFAULT_MARGIN = {"rate": 0.02, "relative": 0.05}
 Row = dict[str, Any]
+Masks = tuple[Bools, Bools, Bools]
 
 
 @dataclass(frozen=True)
@@ -110,11 +111,13 @@ def compare_one(
     left, right = population.sides[a], population.sides[b]
     both = left.asked & right.asked & within
     row: Row | None
+    masks: list[Masks]
     if measure == "pass_at_1":
-        row = _rates(left.first == 1, right.first == 1, both & (left.first >= 0) & (right.first >= 0), margin)
+        masks = [(s.first == 1, s.first >= 0, s.first < 0) for s in (left, right)]
+        row = _rates(masks[0], masks[1], both, margin)
     elif measure == "verified_yield":
-        won = left.in_state("verified"), right.in_state("verified")
-        row = _rates(*won, both & left.decided & right.decided, margin)
+        masks = [(s.in_state("verified"), s.decided, s.open) for s in (left, right)]
+        row = _rates(masks[0], masks[1], both, margin)
     elif measure == "cost_per_verified":
         row = _costs(left, right, both, margin, effort)
     else:
@@ -133,10 +136,17 @@ def compare_one(
     return {"a": a, "b": b, "measure": measure, "category": None, "unit": UNITS[measure], **row, "_decide": decide}
 
 
-def _rates(won_a: Bools, won_b: Bools, scope: Bools, margin: Mapping[str, float]) -> Row | None:
+def _rates(a: Masks, b: Masks, both: Bools, margin: Mapping[str, float]) -> Row | None:
+    """a, b: where each has passed, which queries count, and where a pass is not known. bounds: the difference over
+    all queries if what is not known of a failed and of b passed, and the other way round."""
+    (won_a, known_a, open_a), (won_b, known_b, open_b) = a, b
+    scope = both & known_a & known_b
     total = int(scope.sum())
     if not total:
         return None
+    asked = int(both.sum())
+    sure = int((won_a & both).sum()) - int((won_b & both).sum())
+    bounds = ((sure - int((open_b & both).sum())) / asked, (sure + int((open_a & both).sum())) / asked)
     only_a, only_b = int((won_a & ~won_b & scope).sum()), int((won_b & ~won_a & scope).sum())
     low_high = rates.paired_rates(only_a, only_b, total)
     inside = rates.paired_rates(only_a, only_b, total, 0.90)
@@ -154,11 +164,25 @@ def _rates(won_a: Bools, won_b: Bools, scope: Bools, margin: Mapping[str, float]
         "b_value": float((won_b & scope).sum() / total),
         "only_a": only_a,
         "only_b": only_b,
+        "bounds": bounds,
+        "effect": _cohens_h(float((won_a & scope).sum() / total), float((won_b & scope).sum() / total)),
+        "effect_kind": "cohens_h",
         "_advantage": difference,
         "_inside": inside,
         "_margin": (-margin["rate"], margin["rate"]),
         "_effect": (difference, deviation),
     }
+
+
+def _cohens_h(a: float, b: float) -> float:
+    """The difference of two rates on the scale on which every rate is known equally well."""
+    return 2 * (math.asin(math.sqrt(a)) - math.asin(math.sqrt(b)))
+
+
+def _standardised(differences: Floats) -> float | None:
+    """The mean difference in standard deviations of the differences; None where they do not vary."""
+    spread = float(differences.std(ddof=1)) if differences.size > 1 else 0.0
+    return float(differences.mean()) / spread if spread > 0 else None
 
 
 def _lengths(x: Floats, y: Floats, scope: Bools, margin: Mapping[str, float], effort: Effort) -> Row | None:
@@ -177,6 +201,8 @@ def _lengths(x: Floats, y: Floats, scope: Bools, margin: Mapping[str, float], ef
         "n": int(a.size),
         "a_value": float(a.mean()),
         "b_value": float(b.mean()),
+        "effect": _standardised(a - b),
+        "effect_kind": "cohens_dz",
         "_advantage": difference,
     }
 
@@ -190,8 +216,10 @@ def _flip(differences: Floats, effort: Effort) -> float | None:
 def _costs(left: Side, right: Side, both: Bools, margin: Mapping[str, float], effort: Effort) -> Row | None:
     won_a, won_b = left.in_state("verified")[both].astype(float), right.in_state("verified")[both].astype(float)
     paid = money(left, both), money(right, both)
-    if paid[0] is None or paid[1] is None or not won_a.any() or not won_b.any():
+    if paid[0] is None or paid[1] is None or not (won_a.any() or won_b.any()):
         return None
+    if not (won_a.any() and won_b.any()):
+        return _one_without(paid, won_a, won_b)
     a, b = (left.cost[both], won_a), (right.cost[both], won_b)
     row = _relative(a, b, margin, effort)
     return row | {
@@ -199,7 +227,26 @@ def _costs(left: Side, right: Side, both: Bools, margin: Mapping[str, float], ef
         "n": int(won_a.size),
         "a_value": paid[0] / float(won_a.sum()),
         "b_value": paid[1] / float(won_b.sum()),
+        "effect": math.log(row["ratio"]) if row["ratio"] else None,
+        "effect_kind": "log_ratio",
         "_advantage": -row["difference"],  # the cheaper one is ahead
+    }
+
+
+def _one_without(paid: tuple[float | None, float | None], won_a: Floats, won_b: Floats) -> Row:
+    """One of the two has verified nothing for its money: no figure says how much dearer that is, and the test is
+    whether its failing so often could be chance."""
+    a, b = int(won_a.sum()), int(won_b.sum())
+    return dict.fromkeys(("difference", "low", "high", "ratio", "ratio_low", "ratio_high", "effect")) | {
+        "p": rates.mcnemar(a, b),
+        "n": int(won_a.size),
+        "a_value": paid[0] / a if a and paid[0] is not None else None,
+        "b_value": paid[1] / b if b and paid[1] is not None else None,
+        "effect_kind": "log_ratio",
+        "_advantage": a - b,
+        "_inside": None,
+        "_margin": (0.0, 0.0),
+        "_effect": (math.nan, math.nan),
     }
 
 

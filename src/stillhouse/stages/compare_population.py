@@ -70,6 +70,11 @@ class Side:
         return np.asarray(self.state != NOT_ASKED, np.bool_)
 
     @property
+    def open(self) -> Bools:
+        """Pairs that may be a pass or not, for all that is known: they make the bounds."""
+        return self.in_state("waiting", "undecided", "unverified")
+
+    @property
     def decided(self) -> Bools:
         """Pairs that count in the yield: asked, not waiting, not accepted by structure alone."""
         return np.asarray(self.asked & ~self.in_state("waiting", "unverified"), np.bool_)

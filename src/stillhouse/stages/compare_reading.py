@@ -49,7 +49,8 @@ def read_run(run: Run, teachers: Sequence[str], tokens: TokenCounter, sample: in
     for number, teacher in enumerate(teachers):
         mask = pc.equal(pairs["teacher"], teacher)
         mine, places = pairs.filter(mask), rows[mask.to_numpy()]
-        population.sides[teacher] = _fill(Side.blank(population.size), mine, places)
+        side = population.sides[teacher] = _fill(Side.blank(population.size), mine, places)
+        _leave_unjudged(population, side)
         first_keys[number, places] = raw(mine["first_response"])
         _read_kept(run, teacher, population, tokens, counted)
     index = load_index(run.journals)
@@ -91,6 +92,12 @@ def _fill(side: Side, rows: pa.Table, places: Places) -> Side:
     cost[np.isnan(cost) & (side.responses[places] == 0)] = 0.0
     side.cost[places] = cost
     return side
+
+
+def _leave_unjudged(population: Population, side: Side) -> None:
+    """Where a category is accepted by its form alone, no first attempt was judged: pass@1 is of those that were."""
+    by_form = np.unique(population.category[side.in_state("unverified")])
+    side.first[np.isin(population.category, by_form)] = -1
 
 
 def _floats(column: pa.ChunkedArray) -> Floats:

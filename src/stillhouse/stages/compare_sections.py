@@ -6,6 +6,7 @@ population, and further keys under their own names (intervals, boxes, histograms
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def section(population: Population, side: Side, within: Bools, *, seed: int, sam
     unselected = not population.selected
     out: dict[str, Any] = {
         "queries": int(asked.sum()),
-        "responses": int(side.responses[within].sum()) if unselected else int(asked.sum()),
+        "responses": int(side.responses[within].sum()),
         **states,
         "kept": int(kept.sum()),
         "unknown": int(side.unknown[within].sum()) if unselected else None,
@@ -43,33 +44,45 @@ def section(population: Population, side: Side, within: Bools, *, seed: int, sam
     }
     if not unselected:
         out |= dict.fromkeys(("exhausted", "waiting", "undecided", "too_long", "unverified"))
-    return out | _more(side, within, out, unselected, seed)
+    return out | _lengths(population, side, within, seed) | (_chances(side, within, out, seed) if unselected else {})
 
 
-def _more(side: Side, within: Bools, figures: dict[str, Any], unselected: bool, seed: int) -> dict[str, Any]:
+def _lengths(population: Population, side: Side, within: Bools, seed: int) -> dict[str, Any]:
+    """Boxes and histograms, each named for what it is of: kept replies, those of the parallel set (what students
+    see), and first attempts (unselected)."""
     kept = side.kept & within
     tokens = side.tokens[kept & ~np.isnan(side.tokens)]
     perplexity = side.perplexity[kept & ~np.isnan(side.perplexity)]
+    shared = population.parallel & within
+    parallel = side.tokens[shared & ~np.isnan(side.tokens)]
     first = side.first_tokens[within & side.asked & ~np.isnan(side.first_tokens)]
-    out: dict[str, Any] = {
+    return {
+        "parallel": int(shared.sum()),
         "token_box": boxes.box(tokens),
         "token_histogram": boxes.token_histogram(tokens) if tokens.size else None,
         "tokens_mean_interval": means.mean_interval(tokens, seed=seed),
         "perplexity_box": boxes.box(perplexity),
+        "parallel_tokens": boxes.summary(parallel),
+        "parallel_token_box": boxes.box(parallel),
+        "parallel_token_histogram": boxes.token_histogram(parallel) if parallel.size else None,
+        "parallel_tokens_mean_interval": means.mean_interval(parallel, seed=seed),
+        "parallel_perplexity": boxes.summary(side.perplexity[shared & ~np.isnan(side.perplexity)]),
         "first_tokens": boxes.summary(first),
         "first_token_box": boxes.box(first),
         "first_token_histogram": boxes.token_histogram(first) if first.size else None,
         "first_tokens_mean_interval": means.mean_interval(first, seed=seed),
     }
-    if not unselected:
-        return out
+
+
+def _chances(side: Side, within: Bools, figures: dict[str, Any], seed: int) -> dict[str, Any]:
+    """Rates, attempts and money: what is known only where the failures are."""
     judged = (side.first >= 0) & within
     decided = side.decided & within
     verified = side.in_state("verified") & within
     attempts = side.attempts[within & side.asked & (side.attempts > 0)]
     cost = side.cost[within & side.asked]
     priced = figures["cost_usd"] is not None
-    return out | {
+    return {
         "pass_at_1_interval": rates.wilson(int(side.first[judged].sum()), int(judged.sum())),
         "pass_at_1_bounds": first_bounds(side, within),
         "verified_yield_interval": rates.wilson(int(verified.sum()), int(decided.sum())),
@@ -84,6 +97,14 @@ def _more(side: Side, within: Bools, figures: dict[str, Any], unselected: bool, 
         if priced and verified.any()
         else None,
     }
+
+
+def add_shares(categories: Mapping[str, dict[str, Any]]) -> None:
+    """Put onto each category its share of the teacher's kept replies and of their tokens; None where there are none."""
+    counts = boxes.shares({name: part["kept"] for name, part in categories.items()})
+    tokens = boxes.shares({name: (part["tokens"] or {}).get("total", 0) for name, part in categories.items()})
+    for name, part in categories.items():
+        part |= {"share": counts[name], "token_share": tokens[name]}
 
 
 def money(side: Side, within: Bools) -> float | None:
@@ -117,7 +138,7 @@ def yield_bounds(side: Side, within: Bools) -> tuple[float, float] | None:
     if not asked:
         return None
     verified = int((side.in_state("verified") & within).sum())
-    open_pairs = int((side.in_state("waiting", "undecided", "unverified") & within).sum())
+    open_pairs = int((side.open & within).sum())
     return verified / asked, (verified + open_pairs) / asked
 
 

@@ -23,18 +23,34 @@ from stillhouse.store.tables import read_rows, table_files
 from stillhouse.store.verdicts import load_verdicts
 
 
-def overlap(population: Population) -> list[dict[str, Any]]:
+def by_category(population: Population, seed: int) -> dict[str, dict[str, Any]]:
+    """The views below, of the queries of each category alone."""
+    out: dict[str, dict[str, Any]] = {}
+    for code, name in enumerate(population.categories):
+        within = np.asarray(population.category == code, np.bool_)
+        out[name] = {
+            "queries": int(within.sum()),
+            "parallel": int((population.parallel & within).sum()),
+            "overlap": overlap(population, within),
+            "wins": [] if population.selected else wins(population, within),
+            "difficulty": [] if population.selected else difficulty(population, seed, within),
+        }
+    return out
+
+
+def overlap(population: Population, within: Bools | None = None) -> list[dict[str, Any]]:
     """For each set of teachers the number of queries that exactly they solved (kept, for datasets that exist)."""
     names = list(population.sides)
     solved = [side.kept if population.selected else side.in_state("verified") for side in population.sides.values()]
+    scope = np.ones(population.size, np.bool_) if within is None else within
     if not names:
         return []
-    codes = sum((mask.astype(np.int64) << place for place, mask in enumerate(solved)), np.zeros(population.size, int))
-    counts = np.bincount(codes, minlength=1 << len(names))
+    codes = np.zeros(int(scope.sum()), np.int64)
+    for place, mask in enumerate(solved):
+        codes |= mask[scope].astype(np.int64) << place
     out = [
         {"teachers": [name for place, name in enumerate(names) if code >> place & 1], "queries": int(count)}
-        for code, count in enumerate(counts)
-        if count
+        for code, count in zip(*np.unique(codes, return_counts=True), strict=True)
     ]
     return sorted(out, key=lambda row: (-len(row["teachers"]), -row["queries"]))
 
@@ -65,18 +81,19 @@ def _kappa(both: int, only_a: int, only_b: int, total: int) -> float | None:
     return None if chance >= 1 else (agree - chance) / (1 - chance)
 
 
-def difficulty(population: Population, seed: int) -> list[dict[str, Any]]:
+def difficulty(population: Population, seed: int, within: Bools | None = None) -> list[dict[str, Any]]:
     """Mean length of a teacher's first attempts by how many of the OTHER teachers failed theirs.
 
     A teacher's own failures say nothing here: they make its replies longer by themselves. Queries on which some
     other teacher's first attempt has no verdict are left out.
     """
     out: list[dict[str, Any]] = []
+    scope = np.ones(population.size, np.bool_) if within is None else within
     for name, side in population.sides.items():
         others = [other.first for key, other in population.sides.items() if key != name]
         if not others:
             return []
-        judged = np.logical_and.reduce([first >= 0 for first in others]) & ~np.isnan(side.first_tokens)
+        judged = np.logical_and.reduce([first >= 0 for first in others]) & scope & ~np.isnan(side.first_tokens)
         failed = sum(((first == 0).astype(int) for first in others), np.zeros(population.size, int))
         for level in range(len(others) + 1):
             values = side.first_tokens[judged & (failed == level)]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from stillhouse.gauges import Progress
 from stillhouse.loop import state_counts
 from stillhouse.records import Part, TeacherSpec
 from stillhouse.session import sit
-from stillhouse.stages.distill_outputs import write_outputs
+from stillhouse.stages.distill_forecast import check_forecast
+from stillhouse.stages.distill_outputs import write_account, write_outputs
 from stillhouse.store.compaction import compact
 from stillhouse.store.queries import QueryTable
 from stillhouse.store.run import Run
@@ -23,7 +25,8 @@ from stillhouse.store.tables import table_files
 @dataclass(slots=True)
 class Distilled:
     """What distill ends with. outcome: done, interrupted, budget or disk_full. waits: teacher -> reason -> how many
-    pairs. notes: what the user should know. progress: the last row of each teacher that was at work."""
+    pairs. notes: what the user should know. progress: the last row of each teacher that was at work. forecast_check:
+    whether the forecast held, where there is one and every pair is at rest."""
 
     outcome: str
     problem: str
@@ -32,6 +35,7 @@ class Distilled:
     replies: int = 0
     notes: list[str] = field(default_factory=list)
     progress: list[Progress] = field(default_factory=list)
+    forecast_check: dict[str, Any] | None = None
 
 
 def distill(
@@ -64,6 +68,10 @@ def distill(
     )  # fmt: skip
     write_outputs(run, table, sat.index, sat.known, teachers, sat.identities, sat.pairs)
     counts = {name: state_counts(pairs) for name, pairs in sat.pairs.items()}
+    write_account(run, sat.index, (*teachers, *judges.values()))
+    check = None
+    if sat.outcome == "done" and not any(states["waiting"] for states in counts.values()):
+        check = check_forecast(run, table, sat.index, teachers, attempts)
     if sat.outcome == "done" and run.store is None and not any(states["waiting"] for states in counts.values()):
         compact(run.journal)  # every reply as parquet too, read back and compared; the segments stay
-    return Distilled(sat.outcome, sat.problem, counts, sat.waits, sat.replies, sat.notes, sat.progress)
+    return Distilled(sat.outcome, sat.problem, counts, sat.waits, sat.replies, sat.notes, sat.progress, check)

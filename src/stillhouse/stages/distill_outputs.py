@@ -6,6 +6,7 @@ Out: `3-verdicts/pairs.parquet`, a row per (teacher, query) with its state, atte
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from numpy.typing import NDArray
 
 from stillhouse.records import TeacherSpec
 from stillhouse.store.index import Index, hex_key
+from stillhouse.store.ledger import audit
 from stillhouse.store.pairs import STATES, UNVERIFIED, VERIFIED, Pairs
 from stillhouse.store.queries import QueryTable
 from stillhouse.store.reading import read_responses
 from stillhouse.store.run import Run
+from stillhouse.store.segments import replaced
 from stillhouse.store.tables import RESPONSES, TableWriter, response_to_row, to_table
 
 Array = NDArray[Any]
@@ -169,6 +172,18 @@ def _accepted_rows(
             "query": hex_key(table.keys[position]), "teacher": spec.name, "thinking": spec.thinking,
             "verify_score": None if np.isnan(score) else float(score), "verify_rule": str(view.known.rule[verdict]),
         }  # fmt: skip
+
+
+def write_account(run: Run, index: Index, asked: Sequence[TeacherSpec]) -> None:
+    """`2-responses/account.json`: the ledger, for the report; the same figures as `stillhouse audit`."""
+    ledger = audit(index, {spec.name: spec.price for spec in asked if spec.price is not None})
+    with replaced(account_file(run)) as temporary:
+        temporary.write_text(json.dumps(ledger.as_json(), indent=1) + "\n", encoding="utf-8")
+
+
+def account_file(run: Run) -> Path:
+    """Where the ledger of the run stands."""
+    return run.responses / "account.json"
 
 
 def accepted_file(run: Run, teacher: str) -> Path:

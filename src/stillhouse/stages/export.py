@@ -22,10 +22,16 @@ from stillhouse.engines.engine import Engine
 from stillhouse.engines.local import Local
 from stillhouse.engines.shards import whole_file
 from stillhouse.records import Part, TeacherSpec
-from stillhouse.stages.export_card import repository_card, teacher_card
+from stillhouse.stages.export_card import Made, repository_card, teacher_card, withheld_card
 from stillhouse.stages.export_push import check_terms
 from stillhouse.stages.export_push import push as upload
-from stillhouse.stages.export_rows import SourceTerms, kept_keys, read_filters
+from stillhouse.stages.export_rows import (
+    SourceTerms,
+    dropped_rules,
+    kept_keys,
+    read_filters,
+    verifier_versions,
+)
 from stillhouse.stages.export_shapes import SHAPES, check_shape, write_shape
 from stillhouse.stages.export_shards import SPAN_GROUPS, Counts, MakeRows
 from stillhouse.store.queries import raw_keys
@@ -83,19 +89,20 @@ def export(
             run.filters / f"{spec.name}.parquet", spec, terms, tokenizer, run.folder / ".cache", work / "parallel.npy",
             work,
         )  # fmt: skip
-        with contextlib.nullcontext(engine) if engine is not None else Local(1) as made:
-            whole, shared = _write_teacher(place, task, made, tokens)
+        with contextlib.nullcontext(engine) if engine is not None else Local(1) as worker:
+            whole, shared = _write_teacher(place, task, worker, tokens)
         counts[spec.name] = whole.rows
         counts["withheld"] += whole.withheld
         if shape is not None:
             write_shape(place, shape, parallel)
-        _write_text(place / "README.md", teacher_card(spec, whole, shared, sources, run=run.name, tokens=tokens.name))
+        made = Made(run.name, tokens.name, verifier_versions(run), dropped_rules(run, spec.name))
+        _write_text(place / "README.md", teacher_card(spec, whole, shared, sources, made))
     tokens.save()
     shutil.rmtree(work)
     _copy_queries(run, out, terms)
-    _write_text(out / "README.md", repository_card(teachers, counts, sources, out, run=run.name))
+    _write_text(out / "README.md", repository_card(teachers, counts, sources, out, run.name))
     if push is not None:
-        upload(out, push)
+        upload(out, push, teachers)
     return counts
 
 
@@ -158,7 +165,7 @@ def _withhold(place: Path, spec: TeacherSpec, kept: int, parallel: int, sources:
         (place / left).unlink(missing_ok=True)
     for shape in SHAPES:
         shutil.rmtree(place / shape, ignore_errors=True)
-    _write_text(place / "README.md", teacher_card(spec, None, None, sources, kept=kept, parallel=parallel))
+    _write_text(place / "README.md", withheld_card(spec, sources, kept, parallel))
 
 
 def _copy_queries(run: Run, out: Path, terms: SourceTerms) -> None:

@@ -28,8 +28,11 @@ def check_terms(teachers: Sequence[TeacherSpec], sources: Sequence[Mapping[str, 
         raise UserMistake(*problems)
 
 
-def push(folder: Path, repository: str) -> None:
-    """Upload the folder as it is. Raises UserMistake without the package, and for what the hub refuses."""
+def push(folder: Path, repository: str, teachers: Sequence[TeacherSpec]) -> None:
+    """Upload the datasets of these teachers, and of no other that an earlier recipe left in the folder.
+
+    Raises UserMistake without the package, and for what the hub refuses.
+    """
     try:
         import huggingface_hub
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
@@ -38,6 +41,9 @@ def push(folder: Path, repository: str) -> None:
     hub = huggingface_hub.HfApi()
     try:
         hub.create_repo(repository, repo_type="dataset", private=True, exist_ok=True)
-        hub.upload_folder(repo_id=repository, folder_path=str(folder), repo_type="dataset", ignore_patterns=["*.tmp"])
+        hub.upload_folder(
+            repo_id=repository, folder_path=str(folder), repo_type="dataset", ignore_patterns=["*.tmp"],
+            allow_patterns=["README.md", "queries.parquet", "rejected.parquet", *(f"{t.name}/*" for t in teachers)],
+        )  # fmt: skip
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise UserMistake(f"--push {repository}: {error}") from error

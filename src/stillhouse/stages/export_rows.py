@@ -5,8 +5,11 @@ In: rows of accepted responses and of kept queries. Out: rows of DATASET, and wh
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import yaml
 
 from stillhouse.records import TeacherSpec, normal_form
 from stillhouse.store.rendering import rendered
@@ -71,6 +74,25 @@ def read_filters(run: Run, teacher: str) -> tuple[set[str], dict[str, float]]:
             if row["filter"] == "perplexity" and row["score"] is not None:
                 perplexity[row["response"]] = row["score"]
     return dropped, perplexity
+
+
+def dropped_rules(run: Run, teacher: str) -> dict[str, int]:
+    """How many accepted responses each filter's rule dropped; a response goes by the first that fails it."""
+    file = run.filters / f"{teacher}.parquet"
+    rules: Counter[str] = Counter()
+    for batch in read_batches(file, ["outcome", "rule"], batch_rows=65536) if file.exists() else ():
+        pairs = zip(batch["outcome"].to_pylist(), batch["rule"].to_pylist(), strict=True)
+        rules.update(rule for outcome, rule in pairs if outcome == "fail")
+    return dict(rules)
+
+
+def verifier_versions(run: Run) -> dict[str, str]:
+    """Category -> version of the verifier, as the run's recipe has them frozen; of nothing else of the recipe, whose
+    addresses and paths are the user's own."""
+    if not run.recipe.exists():
+        return {}
+    recipe = yaml.safe_load(run.recipe.read_text(encoding="utf-8")) or {}
+    return {str(name): str(version) for name, version in ((recipe.get("verify") or {}).get("versions") or {}).items()}
 
 
 def kept_keys(run: Run, teacher: str, dropped: set[str]) -> set[str]:

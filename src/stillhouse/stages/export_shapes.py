@@ -158,11 +158,9 @@ def _card(teacher: str, shape: str, features: list[dict[str, Any]], written: Map
         splits = [{"split": "train", "path": [f"{name}.jsonl" for name in sorted(written)]}]
     else:
         splits = [{"split": name, "path": f"{name}.jsonl"} for name in ("superset", "parallel") if name in written]
-    head = {
-        "license": "other",
-        "configs": [{"config_name": "default", "data_files": splits}],
-        "dataset_info": {"config_name": "default", "features": features},
-    }
+    head: dict[str, Any] = {"license": "other", "dataset_info": {"config_name": "default", "features": features}}
+    if written:  # a config without files is none that can be loaded
+        head["configs"] = [{"config_name": "default", "data_files": splits}]
     rows = "\n".join(f"- `{name}.jsonl`: {count:,} rows" for name, count in sorted(written.items()))
     return (
         f"---\n{yaml.safe_dump(head, sort_keys=False)}---\n# {teacher} in the shape `{shape}`\n\n{rows}\n\n"

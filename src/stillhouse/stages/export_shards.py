@@ -6,6 +6,8 @@ the strict schema, with what its rows came to; the stage writes them one behind 
 
 from __future__ import annotations
 
+from array import array
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,22 +34,30 @@ class Counts:
 
     rows: int = 0
     withheld: int = 0
-    categories: dict[str, int] = field(default_factory=dict)
-    sources: dict[str, int] = field(default_factory=dict)
-    rules: dict[str, int] = field(default_factory=dict)
+    categories: Counter[str] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
+    rules: Counter[str] = field(default_factory=Counter)
+    models: Counter[str] = field(default_factory=Counter)
+    attempts: Counter[int] = field(default_factory=Counter)
     completion_tokens: int = 0
-    tokens: int | None = 0
+    lengths: array[int] = field(default_factory=lambda: array("q"))
+    perplexity: array[float] = field(default_factory=lambda: array("d"))
     thinking: int = 0
     cost_usd: float | None = 0.0
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
         for row in rows:
             self.rows += 1
-            for name, counts in (("category", self.categories), ("source", self.sources), ("verify_rule", self.rules)):
-                counts[str(row[name])] = counts.get(str(row[name]), 0) + 1
+            self.categories[row["category"]] += 1
+            self.sources[row["source"]] += 1
+            self.rules[row["verify_rule"] or "none"] += 1
+            self.models[row["model"] or ""] += 1
+            self.attempts[row["attempt"]] += 1
             self.completion_tokens += row["completion_tokens"] or 0
-            size = row.get("tokens")
-            self.tokens = None if self.tokens is None or size is None else self.tokens + size
+            if row.get("tokens") is not None:
+                self.lengths.append(row["tokens"])
+            if row["ppl"] is not None:
+                self.perplexity.append(row["ppl"])
             self.thinking += row["thinking"] is not None
             price = row["cost_usd"]
             self.cost_usd = None if self.cost_usd is None or price is None else self.cost_usd + price
@@ -56,13 +66,12 @@ class Counts:
         """Add what another span came to."""
         for name in ("rows", "withheld", "completion_tokens", "thinking"):
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("categories", "sources", "rules"):
-            mine = getattr(self, name)
-            for key, count in getattr(other, name).items():
-                mine[key] = mine.get(key, 0) + count
-        for name in ("tokens", "cost_usd"):
-            a, b = getattr(self, name), getattr(other, name)
-            setattr(self, name, None if a is None or b is None else a + b)
+        for name in ("categories", "sources", "rules", "models", "attempts"):
+            getattr(self, name).update(getattr(other, name))
+        self.lengths.extend(other.lengths)
+        self.perplexity.extend(other.perplexity)
+        price = other.cost_usd
+        self.cost_usd = None if self.cost_usd is None or price is None else self.cost_usd + price
 
 
 @dataclass(frozen=True, slots=True)

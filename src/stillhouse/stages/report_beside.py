@@ -11,29 +11,32 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import orjson
 import pyarrow.compute as pc
 
 from stillhouse.records import UserMistake
+from stillhouse.store.index import load_index
+from stillhouse.store.rows import REPLY, STOPPED
 from stillhouse.store.run import Run
 from stillhouse.store.tables import read_batches
 
 MOST_POINTS = 400
 MOST_PASSAGES = 8
-AUDITS = ("verifier-audit.json", "audit.json", "3-verdicts/audit.json", "3-verdicts/verifier-audit.json")
 
 
 def beside(run: Run, told: Mapping[str, Any]) -> dict[str, Any]:
-    """losses, forecast, repeats and audit of the run, of those that are there; what report.json holds goes before."""
+    """losses, forecast, filtering, repeats, stopped and audit of the run, those of them that are there."""
     names = list(told["teachers"])
     found = {
         "losses": losses(run.students / "losses.jsonl", names),
         "forecast": _json(run.folder / "forecast.json"),
         "filtering": _json(run.filters / "filters.json"),
         "repeats": repeats(run, names),
-        "audit": next((held for file in AUDITS if (held := _json(run.folder / file)) is not None), None),
+        "stopped": stopped(run, told["teachers"]),
+        "audit": _json(run.verdicts / "audit.json"),
     }
-    return {name: value for name, value in found.items() if value and not told.get(name)}
+    return {name: value for name, value in found.items() if value}
 
 
 def _json(file: Path) -> Any:
@@ -86,4 +89,20 @@ def repeats(run: Run, teachers: Sequence[str]) -> dict[str, dict[str, Any]]:
                         passages[" ".join(str(match).split())] += 1
         if rules:
             out[name] = {"rules": dict(rules), "passages": passages.most_common(MOST_PASSAGES)}
+    return out
+
+
+def stopped(run: Run, teachers: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of each teacher the replies that were stopped early, and what that saved at most, at its price of output."""
+    index = load_index(run.journals)
+    out: dict[str, dict[str, Any]] = {}
+    for name, part in teachers.items():
+        rows = index.rows(kind=REPLY, teacher=name)
+        rows = rows[index.finish[rows] == STOPPED]
+        if rows.size:
+            left = index.max_tokens[rows].astype(np.int64) - index.completion_tokens[rows]
+            saved = int(np.maximum(left, 0).sum())
+            rate = ((part.get("facts") or {}).get("price") or {}).get("output")
+            dollars = None if rate is None else saved * rate / 1e6
+            out[name] = {"replies": int(rows.size), "saved_tokens": saved, "saved_usd": dollars}
     return out

@@ -131,22 +131,6 @@ def repeats(report: Report) -> str:
     return out
 
 
-def audit(report: Report) -> str:
-    """The verifier audit, where one was made: false yes, false no, and the yield corrected by them."""
-    held = report.get("audit") or []
-    parts = held.get("teachers", {}) if isinstance(held, Mapping) else {row["teacher"]: row for row in held}
-    rows = [
-        [named(name, report), value(row.get("false_yes"), percent_tenth, row.get("false_yes_interval")),
-         value(row.get("false_no"), percent_tenth, row.get("false_no_interval")),
-         value(row.get("corrected_yield"), percent_tenth, row.get("corrected_yield_interval")), count(row.get("n"))]
-        for name, row in parts.items() if isinstance(row, Mapping)
-    ]  # fmt: skip
-    if not rows:
-        return ""
-    head = ["teacher", "wrong yes", "wrong no", "yield, corrected", "second opinions"]
-    return "<h3>Audit of the verifiers</h3>" + table(*columns(head, rows), kind="stack")
-
-
 def contamination(report: Report) -> str:
     found = report.get("contamination") or {}
     rows = [
@@ -212,6 +196,19 @@ def _price(price: Mapping[str, float] | None) -> str:
         return f"${price['per_hour']:g} an hour"
     told = ", ".join(f"{spoken(kind)} ${rate:g}" for kind, rate in price.items())
     return f"{escape(told)}<small>per million tokens</small>"
+
+
+def stopped(report: Report) -> str:
+    """Replies that were stopped because they had fallen into a loop, and what that saved at most."""
+    rows = [
+        [named(name, report), count(one["replies"]), count(one["saved_tokens"]), value(one["saved_usd"], dollars)]
+        for name, one in (report.get("stopped") or {}).items()
+    ]
+    if not rows:
+        return ""
+    head = ["teacher", "replies stopped", "tokens saved at most", "dollars saved at most"]
+    told = "A reply that repeats itself is stopped; saved is what it would have had more, had it run to its limit."
+    return "<h3>Stopped early</h3>" + table(*columns(head, rows), kind="steps") + note(told)
 
 
 FORECAST: tuple[tuple[str, str, Label], ...] = (

@@ -18,7 +18,9 @@ import orjson
 
 from stillhouse.stages import report_evidence as evidence
 from stillhouse.stages import report_tables as tables
-from stillhouse.stages.report_charts import charts
+from stillhouse.stages.report_audit import audit
+from stillhouse.stages.report_charts import NARROW, WIDE, charts
+from stillhouse.stages.report_charts_right import wins
 from stillhouse.stages.report_pairs import comparison, students
 from stillhouse.stages.report_svg import colour, dollars
 from stillhouse.stages.report_text import isolated, joined_units, plural, visible, words
@@ -110,12 +112,12 @@ def sections(report: Mapping[str, Any], recipe: str, index: Mapping[str, Any]) -
     """(anchor, title, HTML) of what the page shows, in its order."""
     names = list(report["teachers"])
     funnel = evidence.funnel(report)
-    checks = evidence.rules(report) + evidence.repeats(report) + evidence.audit(report)
+    checks = evidence.rules(report) + evidence.repeats(report) + evidence.stopped(report) + audit(report)
     parts = [
         ("teachers", "Teachers", tables.teachers(report)),
         ("students", "Students", tables.students(report) + _charts(report, "students") + students(report)),
         ("comparison", "Teacher against teacher", comparison(report)),
-        ("right", "Right answers", _charts(report, "right")),
+        ("right", "Right answers", _charts(report, "right") + _wins_by_category(report)),
         ("length", "Length", _charts(report, "length")),
         ("cost", "Perplexity, attempts and cost", _charts(report, "cost")),
         ("categories", "By category", tables.categories(report)),
@@ -223,6 +225,22 @@ def _charts(report: Mapping[str, Any], group: str) -> str:
     ]
     single = " single" if len(out) == 1 else ""
     return f'<div class="charts{single}">{"".join(out)}</div>' if out else ""
+
+
+def _wins_by_category(report: Mapping[str, Any]) -> str:
+    """First attempts head to head within each category, folded; "" where compare does not tell them apart."""
+    views = report.get("by_category") or {}
+    out = []
+    for name, view in views.items() if len(views) > 1 else ():
+        one = {"teachers": report["teachers"], "wins": view.get("wins") or []}
+        wide, narrow = wins(one, WIDE), wins(one, NARROW)
+        if wide is not None and narrow is not None:
+            out.append(
+                f"<figure><figcaption><h3>{isolated(name, 60)}</h3></figcaption>{wide.svg(kind='wide')}"
+                f"{narrow.svg(kind='narrow')}</figure>"
+            )
+    told = "First attempts, head to head, within each category"
+    return f'<details><summary>{told}</summary><div class="charts">{"".join(out)}</div></details>' if out else ""
 
 
 def _browser(teachers: Sequence[str]) -> str:

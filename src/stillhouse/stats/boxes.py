@@ -5,6 +5,7 @@ In: arrays of numbers, without NaN. Out: plain dicts that go into report.json; N
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -64,7 +65,7 @@ def token_histogram(lengths: NDArray[np.float64]) -> list[int]:
     return [int(n) for n in np.bincount(np.clip(places, 0, BINS - 1), minlength=BINS)]
 
 
-def shares(counts: dict[str, float]) -> dict[str, float | None]:
+def shares(counts: Mapping[str, float]) -> dict[str, float | None]:
     """Each count as a share of their sum; None each when the sum is 0."""
     total = sum(counts.values())
     return {name: (count / total if total else None) for name, count in counts.items()}

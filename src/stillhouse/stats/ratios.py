@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from stillhouse.stats.means import Floats, bootstrap_sums, permutations_for, resamples_for, signs, symmetric_t
+from stillhouse.stats.means import Floats, bootstrap_sums, grouped, permutations_for, resamples_for, signs, symmetric_t
 from stillhouse.stats.rates import Interval
 
 # Columns of `moments`, and their order once a and b have changed places.
@@ -43,11 +43,15 @@ def contrast(sums: Floats) -> Contrast:
         own_a = xx / x**2 - 2 * xu / (x * u) + uu / u**2
         own_b = yy / y**2 - 2 * yv / (y * v) + vv / v**2
         cross = xy / (x * y) - xv / (x * v) - uy / (u * y) + uv / (u * v)
-        log_error = np.sqrt(np.maximum(own_a + own_b - 2 * cross, 0.0))
-        spread = ratio_a**2 * own_a + ratio_b**2 * own_b - 2 * ratio_a * ratio_b * cross
-        return Contrast(
-            np.log(ratio_a) - np.log(ratio_b), log_error, ratio_a - ratio_b, np.sqrt(np.maximum(spread, 0.0))
-        )
+        log_error = np.sqrt(_cleared(own_a + own_b - 2 * cross, own_a + own_b))
+        own_a, own_b = ratio_a**2 * own_a, ratio_b**2 * own_b
+        spread = _cleared(own_a + own_b - 2 * ratio_a * ratio_b * cross, own_a + own_b)
+        return Contrast(np.log(ratio_a) - np.log(ratio_b), log_error, ratio_a - ratio_b, np.sqrt(spread))
+
+
+def _cleared(rest: Floats, parts: Floats) -> Floats:
+    """What is left of parts that cancel; nothing where it is no more than their rounding."""
+    return np.where(rest < 1e-13 * parts, 0.0, rest)
 
 
 @dataclass(frozen=True)
@@ -110,9 +114,9 @@ def swap_ratio(
     half = (columns - columns[:, _SWAPPED]) / 2
     seen = _score(columns.sum(0)[None, :])[0]
     wanted = permutations or permutations_for(a[0].size)
-    weights = half.astype(np.float32)
+    weights = grouped(half, seed).astype(np.float32)
     beyond = 0
-    for block in signs(a[0].size, wanted, seed):
+    for block in signs(weights.shape[0], wanted, seed):
         beyond += int((_score(middle + (block @ weights).astype(np.float64)) >= seen * (1 - 1e-4) - 1e-6).sum())
     return (beyond + 1) / (wanted + 1)
 

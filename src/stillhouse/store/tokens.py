@@ -6,7 +6,9 @@ hash of the text, so that every stage counts only what no stage has counted befo
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import importlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -154,5 +156,8 @@ def _name_of(tokenizer: Part | Tokenizer | None) -> str | None:
         for field in ("name", "model", "path"):
             if tokenizer.settings.get(field):
                 return str(tokenizer.settings[field])
+        module, _, name = tokenizer.path.partition(":")
+        with contextlib.suppress(ImportError, AttributeError):
+            return str(getattr(importlib.import_module(module), name).name)
         return tokenizer.path
     return str(getattr(tokenizer, "name", None) or getattr(tokenizer, "__name__", type(tokenizer).__name__))

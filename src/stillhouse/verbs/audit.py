@@ -14,6 +14,7 @@ from stillhouse.store.index import load_index
 from stillhouse.store.ledger import Account, Ledger
 from stillhouse.store.ledger import audit as audit_index
 from stillhouse.store.run import Run
+from stillhouse.verbs.columns import aligned
 
 
 def audit(folder: Path, *, verifiers: bool = False) -> tuple[dict[str, Any], list[str]]:
@@ -54,12 +55,7 @@ def _table(ledger: Ledger) -> list[str]:
     rows += [_cells(teacher, purpose, account) for (teacher, purpose), account in sorted(ledger.accounts.items())]
     if len(rows) != 2:
         rows.append(_cells("all", "", ledger.total))
-    widths = [max(len(row[at]) for row in rows) for at in range(len(COLUMNS))]
-    return ["  " + "  ".join(map(_padded, range(len(COLUMNS)), row, widths)) for row in rows]
-
-
-def _padded(column: int, cell: str, width: int) -> str:
-    return cell.ljust(width) if column < 2 else cell.rjust(width)  # names to the left, figures to the right
+    return aligned(rows, names=2)
 
 
 def _cells(teacher: str, purpose: str, account: Account) -> tuple[str, ...]:

@@ -39,7 +39,8 @@ def doctor() -> tuple[dict[str, Any], list[str]]:
     lines = [f"stillhouse {__version__}, Python {sys.version.split()[0]}, {os.cpu_count()} cores"]
     for row in rows:
         mark = {True: "yes", False: "no ", None: "?  "}[row["there"]]
-        hint = f"  -> {row['get']}" if not row["there"] and row.get("get") else ""
+        better = row["name"] == "sandbox" and bool(row["get"])  # it works, and a better rung may be had
+        hint = f"  -> {row['get']}" if row.get("get") and (better or not row["there"]) else ""
         lines.append(f"  {mark} {row['name']:14} {row['for']}{hint}")
     return value, lines
 

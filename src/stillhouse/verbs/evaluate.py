@@ -6,6 +6,7 @@ to run it again is to go on.
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -34,9 +35,12 @@ def evaluate(
     budget_usd: float | None = None,
     max_tokens: int | None = None,
     out: Path | None = None,
+    shape: str | None = None,
+    against: Path | None = None,
     quiet: bool = False,
 ) -> Outcome:
-    """target: a run folder, or an address. Raises UserMistake where an option belongs to the other of the two."""
+    """target: a run folder, or an address. shape: of another harness, to write the scores in; against: its results, to
+    set beside. Raises UserMistake where an option belongs to the other kind of target."""
     is_url = re.match(r"https?://", target) is not None
     theirs = {"--teachers": teachers, "--of": of}
     own = {"--model": model, "--api-key-env": api_key_env, "--price": price, "--budget-usd": budget_usd,
@@ -45,9 +49,12 @@ def evaluate(
     if stray:
         what = "a run" if is_url else "an endpoint (an address like http://127.0.0.1:8000/v1)"
         raise UserMistake(f"evaluate: {', '.join(stray)} goes with {what}, not with {target}")
+    if shape is not None and shape not in students.SHAPES:
+        raise UserMistake(f"evaluate: --as {shape}: there are {', '.join(students.SHAPES)}")
     if not is_url:
         options = {"benchmarks": benchmarks, "limit": limit, "teachers": teachers, "of": of}
         outcome = run_stage(Path(target), "evaluate", quiet=quiet, **options)
+        outcome.told += _harnesses(Path(target), shape, against)
         if outcome.stages.get("evaluate"):
             outcome.told.append(
                 f"`stillhouse compare {target}` and `stillhouse report {target}` bring this into decision and report"
@@ -61,7 +68,31 @@ def evaluate(
     folder = out or Path("runs") / f"evaluate-{entry.name}"
     if (folder / "recipe.yaml").exists():
         raise UserMistake(f"evaluate: {folder} is the folder of a run; name another with --out")
-    return _endpoint(entry, benchmarks, limit, budget_usd, folder, quiet)
+    outcome = _endpoint(entry, benchmarks, limit, budget_usd, folder, quiet)
+    outcome.told += _harnesses(folder, shape, against)
+    return outcome
+
+
+def _harnesses(folder: Path, shape: str | None, against: Path | None) -> list[str]:
+    """The scores in another harness's shape, and beside its own."""
+    lines = []
+    for file in sorted((folder / "7-evaluations").glob("*.json")) if shape or against else ():
+        if file.name == "pairs.json":
+            continue
+        made = json.loads(file.read_text(encoding="utf-8"))
+        if shape is not None:
+            out = folder / "7-evaluations" / shape / file.stem / "results_stillhouse.json"
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(json.dumps(students.export_scores(made, shape), indent=1) + "\n", encoding="utf-8")
+            lines.append(f"as {shape}: {out}")
+        for row in students.checked_against(made, against) if against is not None else ():
+            said = {True: "within both errors", False: "more than both errors explain", None: "no error is known"}
+            lines.append(
+                f"{made['student']} {row['benchmark']}: ours {100 * row['ours']:.1f} %, {row['harness']} "
+                f"({row['metric']}) {100 * row['theirs']:.1f} %: {said[row['explained']]}"
+                + (f"; {row['note']}" if row["note"] else "")
+            )
+    return lines
 
 
 def _entry(url: str, model: str, api_key_env: str | None, price: str | None, max_tokens: int | None) -> StudentSettings:

@@ -38,7 +38,7 @@ def blocks(answer: str) -> list[Block]:
     found: list[Block] = []
     opened: tuple[str, str, str] | None = None
     inside: list[str] = []
-    for line in answer.splitlines():
+    for line in answer.replace("\r\n", "\n").split("\n"):  # not splitlines: a form feed in a string ends no line
         match = _FENCE.match(line)
         if opened is None:
             if match:

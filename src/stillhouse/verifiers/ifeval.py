@@ -83,7 +83,8 @@ def constraints(query: Query) -> tuple[tuple[str, ...], tuple[Mapping[str, Any],
     """The ids and the kwargs of each, nulls as empty, as many as there are ids."""
     given = query.instruction_constrain or {}
     ids = given.get("instruction_id_list")
-    names = (ids,) if isinstance(ids, str) else tuple(str(name).strip() for name in ids or ())
+    listed = [ids] if isinstance(ids, str) else ids if isinstance(ids, list | tuple) else []
+    names = tuple(str(name).strip() for name in listed)
     each = given.get("kwargs")
     kwargs = [item if isinstance(item, Mapping) else {} for item in each] if isinstance(each, Sequence) else []
     return names, tuple(kwargs[: len(names)] + [{}] * (len(names) - len(kwargs)))
@@ -132,7 +133,13 @@ def contradiction(ids: Sequence[str], kwargs: Sequence[Mapping[str, Any]]) -> st
         if pair <= set(ids):
             return f"no answer keeps {' and '.join(sorted(pair))}"
     by_id = dict(zip(ids, kwargs, strict=True))
-    wanted = {str(word).casefold() for word in by_id.get("keywords:existence", {}).get("keywords") or ()}
-    banned = {str(word).casefold() for word in by_id.get("keywords:forbidden_words", {}).get("forbidden_words") or ()}
+    wanted = _words(by_id.get("keywords:existence", {}).get("keywords"))
+    banned = _words(by_id.get("keywords:forbidden_words", {}).get("forbidden_words"))
     both = wanted & banned
     return f"wanted and forbidden: {', '.join(sorted(both))}" if both else ""
+
+
+def _words(given: Any) -> set[str]:
+    """Keywords as rules read them: one text is one keyword."""
+    listed = [given] if isinstance(given, str) else given if isinstance(given, list | tuple) else []
+    return {str(word).strip().casefold() for word in listed}

@@ -27,6 +27,7 @@ from stillhouse.verifiers.ifeval_text import (
 
 Kwargs = Mapping[str, Any]
 Holds = Callable[[str, Kwargs], str | None]
+MOST_DIGITS = 20
 RELATIONS: dict[str, Callable[[int, int], bool]] = {
     "at least": lambda n, limit: n >= limit,
     "less than": lambda n, limit: n < limit,
@@ -50,9 +51,10 @@ def read_kwargs(rule: Rule, given: Mapping[str, Any]) -> Kwargs:
 
 
 def _count(name: str, value: Any) -> int:
-    if isinstance(value, str) and value.strip().isdigit():
+    if isinstance(value, str) and value.strip().isdecimal() and len(value) < MOST_DIGITS:
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 0:
+    whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not whole or value < 0:
         raise ValueError(f"{name} must be a whole number, not {value!r}")
     return int(value)
 

@@ -29,10 +29,15 @@ _ANCHOR = re.compile(
     r"(?i:(?:final\s+)?(?:answer|result)(?:\s+is|\s+would\s+be)?\s*(?:[:：=]|\bis\b)|####)"
     r"|(?:最终)?(?:答案|结果)(?:[是为:：]+)"
 )
-_NUMBER = re.compile(r"(?<![\w.])[-−+]?\$?\d[\d,]*(?:\.\d+)?(?:\s?[/:]\s?-?\d+(?:\.\d+)?)?\s?(?:%|°)?(?![\w])")
-_SENTENCE = re.compile(
-    r"\b(?:is|are|was|be|it|we|the|get|have|has|gives?|makes?|equals?|so|thus|hence|this|there)\b", re.IGNORECASE
+_NUMBER = re.compile(
+    r"(?<![A-Za-z0-9_.])[-−+]?\$?\d[\d,]*(?:\.\d+)?(?:\s?[/:]\s?-?\d+(?:\.\d+)?)?\s?(?:%|°)?(?![A-Za-z0-9_])"
 )
+_SENTENCE = re.compile(
+    r"\b(?:is|are|was|be|it|we|the|get|have|has|gives?|makes?|equals?|so|thus|hence|this|there)\b"
+    r"|(?:\b[a-z]+\s+){4}.*\d|[\u4e00-\u9fff]{2}.*\d.*[\u4e00-\u9fff]{2}",  # four words or so, and a number among them
+    re.IGNORECASE,
+)
+_PERCENT = re.compile(r"\s?\\?%")
 _MARKUP = re.compile(r"\*\*|__|`")
 SHORT = 120  # characters up to which an answer without box or formula may be the bare answer itself
 TAIL = 4000  # characters at the end in which a formula is looked for
@@ -100,7 +105,9 @@ def _boxes(text: str) -> list[tuple[int, int, str]]:
             end = stop.start() if stop else len(text)
             boxes.append((match.start(), end, _open_inner(text[start + 1 : end])))
         else:
-            boxes.append((match.start(), end + 1, _open_inner(text[start + 1 : end])))
+            behind = _PERCENT.match(text, end + 1)  # \boxed{5}\% says five per cent
+            content = _open_inner(text[start + 1 : end])
+            boxes.append((match.start(), end + 1, f"{content}\\%" if behind and content else content))
     return boxes
 
 

@@ -35,6 +35,7 @@ from stillhouse.verifiers.math_token import UnreadableError, tokens
 from stillhouse.verifiers.math_tree import num
 
 MAX_TEXT = 6_000
+MAX_RESIDUES = 40
 _EQUIVALENT = re.compile(
     r"\s*[,;(]?\s*(?:\\text\s?\{\s*)?[,;(]?\s*(?:(?:or\s*,?\s*)?equivalently|(?:or\s+)?i\.\s?e\.?|"
     r"that is|or simply|in other words|"
@@ -115,10 +116,11 @@ def read(text: str) -> Shape | None:
     text = _FOR_ALL.sub("", text) or text
     modulus = _MODULUS.search(text)
     if modulus is not None:
-        pieces = _EITHER.split(text) if text.count("mod") > 1 else []
-        several = [read(piece) for piece in pieces] if len(pieces) > 1 else []
-        if several and all(isinstance(one, Residue) for one in several):
-            return Many("bare", tuple(one for one in several if one is not None))
+        if text.count("mod") > 1:
+            pieces = _EITHER.split(text)
+            several = [read(piece) for piece in pieces] if 1 < len(pieces) <= MAX_RESIDUES else []
+            found = tuple(one for one in several if isinstance(one, Residue))
+            return Many("bare", found) if found and len(found) == len(several) else None
         return _residue(text[: modulus.start()], modulus["modulus"])
     either = _alternatives(text)
     if either is not None:

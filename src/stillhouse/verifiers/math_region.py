@@ -13,7 +13,7 @@ from stillhouse.verifiers.math_equal import DIGITS, arithmetic, constant
 from stillhouse.verifiers.math_shape import Many, Piece, Region, Relation, Scalar, Shape
 from stillhouse.verifiers.math_tree import Node, has, num, symbols
 
-MAX_COUNTED = 2_000
+MAX_COUNTED = 300
 _FLIP = {"<": ">", ">": "<", "<=": ">=", ">=": "<=", "!=": "!="}
 
 

@@ -12,4 +12,4 @@ get axolotl axolotl==0.19.0
 get ms-swift ms-swift==4.6.0
 get verl verl==0.9.1
 get light omegaconf hydra-core antlr4-python3-runtime==4.9.3 tensordict pyvers modelscope modelscope-hub json-repair \
-  colorama addict codetiming cloudpickle importlib-metadata einops torchdata
+  colorama addict codetiming cloudpickle importlib-metadata einops torchdata cryptography cffi

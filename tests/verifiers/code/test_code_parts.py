@@ -146,6 +146,7 @@ def test_blocks_are_found_whatever_is_around_them() -> None:
     assert blocks("```python\nx\n````\n")[0].text == "x\n"
     assert blocks("```{.python .numberLines}\nx\n```")[0].label == "python"
     assert blocks("```python title='a'\nx")[0].text == "x\n"
+    assert blocks("```python\r\nx = '\x0c\u2028'\r\n```")[0].text == "x = '\x0c\u2028'\n"
     assert blocks("`x` and ``` in a line") == []
 
 

@@ -147,6 +147,46 @@ def test_no_text_breaks_a_rule(name: str, text: str) -> None:
     assert said is None or said
 
 
+anything = st.recursive(
+    st.one_of(
+        st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=8), st.sampled_from(sorted(RULES))
+    ),
+    lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(st.text(max_size=8), inner, max_size=3)),
+    max_leaves=8,
+)
+names_of_kwargs = sorted({name for rule in RULES.values() for name in rule.kwargs})
+some_kwargs = st.dictionaries(st.sampled_from(names_of_kwargs), anything, max_size=5)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.one_of(anything, st.lists(st.sampled_from(sorted(RULES)), max_size=4)),
+    st.one_of(anything, st.lists(st.one_of(some_kwargs, anything), max_size=4)),
+    st.text(max_size=60),
+)
+def test_no_constraints_break_the_verifier_and_the_same_ones_get_the_same_verdict(
+    ids: Any, kwargs: Any, answer: str
+) -> None:
+    asked = query(ids, kwargs)
+    assert IFEval().check(asked).outcome in ("pass", "fail")
+    first = verdict(ids, kwargs, answer)
+    assert first == verdict(ids, kwargs, answer)
+    assert first.outcome == "unknown" or IFEval().check(asked).rule in ("ifeval", "contradiction")
+
+
+@pytest.mark.parametrize("count", [float("inf"), float("nan"), 1e300, "²", "9" * 5000, -1])
+def test_a_count_that_is_none_is_told(count: Any) -> None:
+    made = verdict(["length_constraints:number_words"], [{"num_words": count, "relation": "less than"}], "a b")
+    assert made.outcome in ("unknown", "pass")
+    assert made.outcome == "unknown" or count == 1e300
+
+
+def test_one_keyword_as_a_text_is_one_keyword() -> None:
+    ids = ["keywords:existence", "keywords:forbidden_words"]
+    assert IFEval().check(query(ids, [{"keywords": "cat"}, {"forbidden_words": "act"}])).outcome == "pass"
+    assert IFEval().check(query(ids, [{"keywords": "cat"}, {"forbidden_words": "Cat"}])).rule == "contradiction"
+
+
 @pytest.mark.parametrize("name", sorted(RULES))
 def test_hostile_lengths_are_judged_in_linear_time(name: str) -> None:
     case = next(case for case in CASES if case["id"] == name)

@@ -10,6 +10,9 @@ from stillhouse.records import Message, Query, Response, Verdict
 from stillhouse.verifiers.math import Math
 
 ROWS = [json.loads(line) for line in (Path(__file__).parent / "cases.jsonl").read_text(encoding="utf-8").splitlines()]
+REPLIES = [
+    json.loads(row) for row in (Path(__file__).parent / "replies.jsonl").read_text(encoding="utf-8").splitlines()
+]
 GROUPS = sorted({row["group"] for row in ROWS})
 VERIFIER = Math()
 
@@ -30,6 +33,14 @@ def test_every_pair_of_a_group_is_judged_as_labelled(group: str) -> None:
             if verdict.outcome != ("pass" if row["label"] else "fail"):
                 wrong.append((row["reference"], row["answer"], row["label"], verdict.outcome, verdict.rule))
     assert not wrong
+
+
+@pytest.mark.parametrize("row", REPLIES, ids=lambda row: row["answer"][:40])
+def test_the_final_answer_of_a_whole_reply_is_found_and_judged(row: dict[str, str]) -> None:
+    query = Query((Message("user", "?"),), "math", ground_truth=row["reference"])
+    verdict = VERIFIER(query, Response("k", query.key, "t", row["answer"]))
+    assert isinstance(verdict, Verdict)
+    assert verdict.outcome == ("pass" if row["label"] else "fail"), (verdict.rule, verdict.reason)
 
 
 def test_the_set_is_as_large_and_as_mixed_as_promised() -> None:

@@ -314,7 +314,7 @@
     const changed = () => { page = 0; open = null; search(); draw(); remember(); if (fields.q.value !== asked) ask(fields.q.value).catch(failed); };
     let timer = 0;
     fields.q.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(changed, served ? 250 : 120); });
-    [fields.category, fields.source, fields.differ, fields.traced, ...outcome].forEach((field) => field.addEventListener("change", changed));
+    [fields.q, fields.category, fields.source, fields.differ, fields.traced, ...outcome].forEach((field) => field.addEventListener("change", changed));
     const turn = (by) => { page += by; open = null; draw(); remember(); byId("samples").scrollIntoView(); };
     byId("back").addEventListener("click", () => turn(-1));
     byId("next").addEventListener("click", () => turn(1));
