@@ -33,7 +33,7 @@ from stillhouse.store.tables import QUERIES, RESPONSES, TableWriter, query_to_ro
 
 FILES = "stillhouse.sources.files:Files"
 WORDS = 60
-FILE_ROWS = 50_000
+FILE_ROWS, MILLION = 50_000, 1_000_000
 _NO_DIGITS = str.maketrans("0123456789", "ghijklmnop")
 RESPONSE_FILTERS = ("structure:structure", "length:Length", "repetition:back_to_back")
 ACCEPTED = pa.schema([*RESPONSES, pa.field("verify_score", pa.float64()), pa.field("verify_rule", pa.string())])
@@ -51,7 +51,10 @@ def vocabulary(random: np.random.Generator, size: int = 50_000) -> list[str]:
 
 
 def write_corpus(folder: Path, rows: int, seed: int = 7) -> tuple[Path, Path, dict[str, int]]:
-    """A folder of JSONL files of questions and a file of benchmark items; returns them and what was planted."""
+    """A folder of JSONL files of questions and a file of benchmark items; returns them and what was planted. Above a
+    million rows the first million is repeated with other letters for its letters, so that no word is the same."""
+    if rows > MILLION:
+        return _repeated(folder, rows, *write_corpus(folder, MILLION, seed))
     random = np.random.default_rng(seed)
     words = np.array(vocabulary(random), object)
     weights = 1 / np.arange(1, len(words) + 1) ** 0.9
@@ -93,6 +96,24 @@ def write_corpus(folder: Path, rows: int, seed: int = 7) -> tuple[Path, Path, di
         former = block[kinds >= 0.081] if start == 0 else former
     noted.write_text(json.dumps(planted))
     return queries, items, planted
+
+
+def _repeated(
+    folder: Path, rows: int, million: Path, items: Path, planted: dict[str, int]
+) -> tuple[Path, Path, dict[str, int]]:
+    queries, copies = folder / f"queries-{rows}", rows // MILLION
+    queries.mkdir(exist_ok=True)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    for copy in range(copies):
+        moved = letters[copy:] + letters[:copy]
+        table = bytes.maketrans(letters.encode(), moved.encode())
+        for file in sorted(million.iterdir()):
+            out = queries / f"{copy:03d}-{file.name}"
+            if out.exists():
+                continue
+            cells = (line.partition(b'"query": "') for line in file.read_bytes().splitlines())
+            out.write_bytes(b"".join(head + mark + text.translate(table) + b"\n" for head, mark, text in cells))
+    return queries, items, {name: n * (copies if name != "benchmark" else 1) for name, n in planted.items()}
 
 
 class Memory(threading.Thread):
