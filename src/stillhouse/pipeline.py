@@ -136,6 +136,7 @@ class Sitting:
         if name == "curate":
             settings = [recipes.told(p) for p in (*parts.sources, *parts.query_filters, *parts.verifiers.values())]
             settings += [recipes.told(p) for _, p in parts.avoid] + [made.curate.model_dump(mode="json")]
+            settings += [sorted(recipes.supplied(made))]
             return parts.files, settings, self._curate
         if name == "distill":
             journal = [f for folder in run.journals for f in sorted(folder.glob("*.journal"))]
@@ -149,7 +150,7 @@ class Sitting:
             return inputs, [teachers, made.tokenizer, options], lambda: self._export(options)
         if name == "compare":
             checked = [f for f in (run.responses / "account.json", run.folder / "forecast_check.json") if f.exists()]
-            inputs = [*queries, verdicts, *accepted, run.filters, run.evaluations, *checked]
+            inputs = [*queries, verdicts, *accepted, run.filters, run.evaluations, run.audit_json, *checked]
             return inputs, [teachers, made.decide_by, made.margin.model_dump(), made.tokenizer], self._compare
         if name == "train":
             settings = pipeline_students.train_facts(made, parts)
@@ -158,8 +159,7 @@ class Sitting:
             inputs, settings = pipeline_students.evaluate_facts(made, parts, run, self.folder)
             return inputs, [*settings, options], lambda: self._students(name, options)
         if name == "report":
-            beside = [run.recipe, run.folder / "forecast.json", run.students / "losses.jsonl", run.evaluations]
-            beside += [run.verdicts / "audit.json"]
+            beside = [run.recipe, run.students / "losses.jsonl", run.verdicts / "audit.json", run.evaluations]
             inputs = [run.report_json, *queries, verdicts, *accepted, run.filters, *beside]
             return inputs, recipes.source_facts(made), self._report
         raise UserMistake(f"there is no stage {name}; the stages are {', '.join(STAGES)}")
@@ -169,7 +169,7 @@ class Sitting:
         counts = curate(
             self.run, sources=parts.sources, filters=parts.query_filters, avoid=parts.avoid,
             near_duplicates=settings.near_duplicates, embeddings=parts.embeddings, verifiers=parts.verifiers,
-            engine=self.engine,
+            supplied=recipes.supplied(self.recipe), engine=self.engine,
         )  # fmt: skip
         return counts, [self.run.queries]
 
@@ -179,7 +179,8 @@ class Sitting:
         self.outcome.stages["pilot"] = counts
 
     def _distilled(self) -> list[Path]:
-        return [self.run.verdicts / "pairs.parquet", *sorted(self.run.responses.glob("accepted-*.parquet"))]
+        voted = sorted(self.run.verdicts.glob("references.parquet"))
+        return [self.run.verdicts / "pairs.parquet", *voted, *sorted(self.run.responses.glob("accepted-*.parquet"))]
 
     def _distill(self, wanted: Sequence[int] | None = None) -> tuple[dict[str, Any], list[Path] | None]:
         parts, settings = self.parts, self.recipe.distill
@@ -189,7 +190,7 @@ class Sitting:
                 versions=self.recipe.verify.versions, attempts=settings.attempts,
                 truncated_attempts=settings.truncated_attempts, retries=settings.retries,
                 budget_usd=settings.budget_usd, workers=settings.workers, watch=watch, wanted=wanted,
-                tell=self.teller.say, metrics=self.metrics,
+                tell=self.teller.say, metrics=self.metrics, votes=recipes.votes(self.recipe),
             )  # fmt: skip
         self.outcome.notes += done.notes + (told_check(done.forecast_check) if done.forecast_check else [])
         self.outcome.waits += [f"{name}: {n} pairs: {why}" for name, w in done.waits.items() for why, n in w.items()]
@@ -198,7 +199,8 @@ class Sitting:
         waiting = any(counts["waiting"] for counts in done.counts.values())
         code = {"interrupted": 130, "budget": 3, "disk_full": 2}.get(done.outcome)
         self.outcome.exit_code = code if code is not None else 4 if waiting else 0
-        return {**done.counts}, self._distilled() if self.outcome.exit_code == 0 else None
+        voted = {"references": done.references} if done.references else {}
+        return {**done.counts, **voted}, self._distilled() if self.outcome.exit_code == 0 else None
 
     def _filter(self) -> tuple[dict[str, Any], list[Path] | None]:
         parts = self.parts
@@ -332,6 +334,9 @@ def run_made(
 
 def run_stage(folder: Path, stage: str, *, quiet: bool = False, **options: Any) -> Outcome:
     """One stage of a run that has begun: `stillhouse STAGE RUN`."""
+    if stage == "report" and (folder / "report.json").is_file() and not (folder / "recipe.yaml").is_file():
+        report(folder)  # of datasets that were compared: no run stands here, and the page is made again all the same
+        return Outcome(str(folder), report=str(folder / "report.html"), told=[f"report: {folder / 'report.html'}"])
     if not (folder / "recipe.yaml").is_file():
         raise UserMistake(f"{folder}: no run stands here; `stillhouse run RECIPE --out {folder}` begins one")
     made = recipes.load_recipe(folder / "recipe.yaml")

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from stillhouse.mistakes import RecipeLoader, caret, construct, doubled_keys, find, told_errors
 from stillhouse.recipe_checks import read_named, student_mistakes
-from stillhouse.records import Part, Price, TeacherSpec, Terms, UserMistake
+from stillhouse.records import Part, Price, TeacherSpec, Terms, UserMistake, Votes
 from stillhouse.settings import (
     BenchmarkSettings,
     EndpointSettings,
@@ -181,6 +181,10 @@ def _across(recipe: Recipe, node: yaml.Node, text: str, name: str, folder: Path)
                 problems.append(at("judges", kind) + "base_url is missing")
             if recipe.distill.budget_usd is not None and judge.price is None:
                 problems.append(at("judges", kind) + "a budget needs prices, and this judge has none")
+    vote = recipe.verify.references
+    if "vote" in (vote.missing, vote.suspect) and len(recipe.teachers) < vote.teachers:
+        told = f"a vote needs {vote.teachers} teachers, and the recipe has {len(recipe.teachers)}"
+        problems.append(at("verify", "references") + told)
     scorer = recipe.filter.perplexity
     own = scorer.budget_usd if scorer and scorer != "embedded" else None
     limited = recipe.distill.budget_usd is not None or own is not None
@@ -240,6 +244,7 @@ class Parts:
     embeddings: Part | None
     teachers: list[TeacherSpec]
     judges: dict[str, TeacherSpec]
+    auditor: TeacherSpec | None
     verifiers: dict[str, Part]
     response_filters: list[Part]
     corpus_filters: list[Part]
@@ -251,6 +256,7 @@ class Parts:
 def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
     """All parts of a recipe. folder: where relative paths are sought first."""
     judges = _judges(recipe)
+    auditor = judges.pop("audit", None)
     read = [f for entry in recipe.queries if entry.path for f in _files(entry.path, folder)]
     avoid = _avoid(recipe, folder)
     read += [f for _, part in avoid for f in _files(str(part.settings.get("path") or ""), folder)]
@@ -262,6 +268,7 @@ def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
         embeddings=_embeddings(recipe),
         teachers=[_teacher(entry, recipe, folder) for entry in recipe.teachers],
         judges=judges,
+        auditor=auditor,
         verifiers=_verifiers(recipe, set(judges)),
         response_filters=_response_filters(recipe),
         corpus_filters=[Part("stillhouse.filters.ngrams:RepeatedNgrams", {"mode": recipe.filter.ngram_mode})]
@@ -379,6 +386,27 @@ def usual_verifiers(judges: Collection[str] = ()) -> dict[str, Part]:
     return usual
 
 
+VOTED = ("math", "science")  # categories whose answers can be compared with each other
+
+
+def supplied(recipe: Recipe) -> frozenset[str]:
+    """Categories whose missing references the teachers' vote supplies."""
+    return frozenset(VOTED if recipe.verify.references.missing == "vote" else ())
+
+
+def votes(recipe: Recipe) -> Votes | None:
+    """What the teachers' vote may do in this run, and over which categories; None where it only may be listed."""
+    wanted = recipe.verify.references
+    if "vote" not in (wanted.missing, wanted.suspect):
+        return None
+    return Votes(wanted.missing == "vote", wanted.suspect == "vote", wanted.teachers, wanted.rounds, VOTED)
+
+
+def second_opinion() -> Part:
+    """What asks a judge for a second opinion on an answer."""
+    return Part("stillhouse.verifiers.opinion:Opinion")
+
+
 def refuse_unverifiable(recipe: Recipe) -> None:
     """Tell, before distill, every category that the recipe names and cannot verify; exit code 2."""
     verifiers = _verifiers(recipe, {name for name, judge in recipe.judges if judge is not None})
@@ -465,6 +493,19 @@ EMBEDDED_FIELDS = frozenset({
 EMBEDDED_JUDGE: dict[str, Any] = {"system_prompt": None, "suffixes": {}, "temperature": 0.0}
 
 
+# A model of 135M parameters does not keep to a form by itself: the embedded judge is held to it while it writes.
+JUDGED_FORMS: dict[str, dict[str, Any]] = {
+    "math": {"equivalent": {"type": "boolean"}},
+    "science": {"score": {"type": "integer", "minimum": 0, "maximum": 5}},
+    "audit": {"right": {"type": "boolean"}},
+}
+
+
+def _held_to(form: dict[str, Any]) -> dict[str, Any]:
+    schema = {"type": "object", "properties": form, "required": list(form), "additionalProperties": False}
+    return {"type": "json_schema", "json_schema": {"name": "verdict", "schema": schema}}
+
+
 def _embedded(settings: dict[str, Any]) -> dict[str, Any]:
     """Of a teacher's settings those that the embedded one has: it is one model, and needs no address."""
     return {name: value for name, value in settings.items() if name in EMBEDDED_FIELDS}
@@ -477,7 +518,9 @@ def _endpoint_spec(name: str, entry: JudgeSettings) -> TeacherSpec:
     if entry.part is not None:
         part = Part(entry.part, settings)
     elif entry.profile == "embedded":
-        part = Part("stillhouse.teachers.embedded:Embedded", _embedded(settings) | EMBEDDED_JUDGE)
+        form = JUDGED_FORMS.get(name.removeprefix("judge-"))
+        held = {"extra_body": {"response_format": _held_to(form)}} if form is not None else {}
+        part = Part("stillhouse.teachers.embedded:Embedded", _embedded(settings) | EMBEDDED_JUDGE | held)
     else:
         part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": "judge"})
     return _spec(name, entry, part, find_profile("judge"), entry.max_tokens or 1024)

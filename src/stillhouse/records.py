@@ -398,6 +398,21 @@ class TeacherSpec:
     batch: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Votes:
+    """What the teachers' vote may do to references: supply missing ones, replace those that it goes against.
+
+    teachers: that must agree at least. rounds: replies of each teacher that a missing one may wait for. categories:
+    whose answers can be compared with each other.
+    """
+
+    missing: bool
+    suspect: bool
+    teachers: int
+    rounds: int
+    categories: tuple[str, ...]
+
+
 @runtime_checkable
 class Teacher(Protocol):
     """Makes one request and never retries; a judge is a teacher too. `close` is awaited when the loop ends."""

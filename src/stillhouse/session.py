@@ -13,7 +13,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +83,7 @@ def sit(
     metrics: int | None = None,
     until_pass: bool = True,
     purpose: str = "distill",
+    awaiting_vote: tuple[Collection[str], int] = ((), 0),
 ) -> Sat:
     """Run the loop over a table until every pair rests (see distill). Nothing is opened where nothing is open.
 
@@ -108,13 +109,14 @@ def sit(
     sat = Sat()
     if any((pairs.states() == WAITING).any() for pairs in all_pairs.values()):
         names = {spec.name for spec in (*teachers, *judges.values())}
+        names |= {name for name in index.teachers if name.startswith("judge-")}  # the audit's judge is paid too
         session = _Session(
             run=run, table=table, index=index, parts=parts, at=at, built=built,
             teachers=teachers, judges=judges, pairs=all_pairs, watch=watch, tell=tell or (lambda _: None),
             workers=workers, metrics=metrics,
             budget_limits={"": budget_usd, **{s.name: s.budget_usd for s in (*teachers, *judges.values())}},
             spent=spending(index, names, table.keys), retries=retries, wanted=wanted, purpose=purpose,
-            identities=identities,
+            identities=identities, awaiting_vote=awaiting_vote,
         )  # fmt: skip
         sat = asyncio.run(session.work())
         index = load_index(run.journals)
@@ -147,6 +149,7 @@ class _Session:
     wanted: Sequence[int] | None
     purpose: str
     identities: Mapping[str, Mapping[str, str]]
+    awaiting_vote: tuple[Collection[str], int]
     seats: list[Seat] = field(default_factory=list)
     rounds: dict[str, Round] = field(default_factory=dict)
     rows: list[Progress] = field(default_factory=list)
@@ -154,7 +157,7 @@ class _Session:
     async def work(self) -> Sat:
         busy = [s for s in self.teachers if (self.pairs[s.name].states() == WAITING).any()]
         judge_parts = {spec.name: spec.part.build() for spec in self.judges.values()}
-        await _probe(busy, self.built, self.judges.values(), judge_parts)
+        await probe(busy, self.built, self.judges.values(), judge_parts)
         self.seats = [self.seat(spec) for spec in busy]
         judges = {k: seat_for(s, judge_parts[s.name], Pairs(0, 1)) for k, s in self.judges.items()}
         budget = Budget(self.budget_limits, self.spent)
@@ -169,6 +172,7 @@ class _Session:
                     pool=pool, journal=journal, memory=Replies(self.index), budget=budget,
                     keep=lambda judged: keep(log, judged),
                     retries=self.retries, wanted=self.wanted, purpose=self.purpose,
+                    awaiting_vote=self.awaiting_vote,
                 )  # fmt: skip
                 try:
                     outcome = await self.run_loop(loop, gauges)
@@ -211,7 +215,7 @@ class _Session:
                     read = lambda: prometheus(self.rows)  # noqa: E731
                     port = await stack.enter_async_context(serve_metrics(self.metrics, read))
                     self.tell(f"metrics: http://127.0.0.1:{port}/metrics")
-                with _first_interrupt_drains(loop, self.interrupted), _seldom_collected():
+                with first_interrupt_drains(loop, self.interrupted), _seldom_collected():
                     return await loop.run()
         finally:
             ticker.cancel()
@@ -285,7 +289,7 @@ def _lines(path: Path) -> int | None:
         return None
 
 
-async def _probe(
+async def probe(
     busy: Sequence[TeacherSpec],
     built: Mapping[str, Teacher],
     judges: Iterator[TeacherSpec] | Any,
@@ -336,7 +340,7 @@ def _seldom_collected() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _first_interrupt_drains(loop: Loop, tell: Callable[[], None]) -> Iterator[None]:
+def first_interrupt_drains(loop: Loop, tell: Callable[[], None]) -> Iterator[None]:
     """The first Ctrl-C drains: what is in flight is awaited and kept. The second stops."""
     running = asyncio.get_running_loop()
     me = asyncio.current_task()

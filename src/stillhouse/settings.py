@@ -137,6 +137,7 @@ class JudgesSettings(Settings):
     science: JudgeSettings | None = None
     constraints: JudgeSettings | None = None
     reward: JudgeSettings | None = None
+    audit: JudgeSettings | None = None
 
 
 class AvoidSettings(Settings):
@@ -180,6 +181,17 @@ class CodeSettings(Settings):
     unsafe: bool = False
 
 
+class ReferencesSettings(Settings):
+    """What the teachers' vote may do. missing: a query without a reference is rejected, or gets what they agree on.
+    suspect: a reference that they agree against is listed by the audit, or replaced (the original stays beside it).
+    teachers: that must agree at least; rounds: replies of each teacher that a vote may wait for."""
+
+    missing: Literal["reject", "vote"] = "reject"
+    suspect: Literal["list", "vote"] = "list"
+    teachers: int = Field(2, ge=2)
+    rounds: int = Field(2, ge=1)
+
+
 class VerifySettings(Settings):
     """How each category is verified: its own settings, `structure` to accept by form alone, or an import path."""
 
@@ -190,6 +202,7 @@ class VerifySettings(Settings):
     if_: Literal["structure"] | ImportPath | None = Field(None, alias="if")
     multiturn: Literal["structure"] | ImportPath | None = None
     other: Literal["structure"] | ImportPath | None = None
+    references: ReferencesSettings = ReferencesSettings()
     versions: dict[str, str] = Field(default_factory=dict)
 
 

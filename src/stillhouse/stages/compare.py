@@ -83,6 +83,8 @@ def compare(
     for name, rules in compare_views.verdict_rules(run).items():
         if name in report["teachers"]:
             report["teachers"][name]["verdict_rules"] = rules
+    if run.audit_json.exists():
+        report["audit"] = orjson.loads(run.audit_json.read_bytes())["teachers"]
     report["made"] = made(tokens, population, token_sample if sampled else None, seed)
     # what distill proved of money, and whether the forecast held: null where there is none
     report["account"] = read_json(run.responses / "account.json")

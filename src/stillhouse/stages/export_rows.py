@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import yaml
 
 from stillhouse.records import TeacherSpec, normal_form
+from stillhouse.store.references import load_references, synthesised_constraints
 from stillhouse.store.rendering import rendered
 from stillhouse.store.run import Run
 from stillhouse.store.tables import read_batches, table_files
@@ -74,6 +75,24 @@ class SourceTerms:
         return self._terms.get(source, self._worst)
 
 
+class Supplied:
+    """What queries are verified by where they did not bring it: references of the vote, constraints of the judge."""
+
+    def __init__(self, run: Run) -> None:
+        self._voted = load_references(run)
+        self._constraints = synthesised_constraints(run)
+
+    def of(self, query: dict[str, Any]) -> dict[str, Any]:
+        """The row of a query with what holds for it, and who supplied that."""
+        voted = self._voted.get(query["key"])
+        if voted is not None:
+            return query | {"ground_truth": voted.ground_truth, "reference_by": "vote"}
+        constraints = self._constraints.get(query["key"])
+        if constraints is not None and query["instruction_constrain"] is None:
+            return query | {"instruction_constrain": constraints, "reference_by": "judge"}
+        return query
+
+
 def dataset_rows(
     run: Run,
     spec: TeacherSpec,
@@ -88,7 +107,7 @@ def dataset_rows(
     file = run.responses / f"accepted-{spec.name}.parquet"
     if not file.exists():
         return
-    queries = Queries(run)
+    queries, supplied = Queries(run), Supplied(run)
     for batch in read_batches(file, batch_rows=BATCH):
         responses = [row for row in batch.to_pylist() if row["key"] not in dropped]
         found = queries.find([row["query"] for row in responses])
@@ -96,7 +115,7 @@ def dataset_rows(
             if row["query"] not in found:
                 raise ValueError(f"{file}: the query {row['query']} is not in {run.queries}")
         yield [
-            dataset_row(row, found[row["query"]], spec, perplexity.get(row["key"], UNSCORED), source_terms)
+            dataset_row(row, supplied.of(found[row["query"]]), spec, perplexity.get(row["key"], UNSCORED), source_terms)
             for row in responses
         ]
 
@@ -115,6 +134,7 @@ def dataset_row(
     return {
         **{name: query[name] for name in ("key", "id", "category", "source", "system", "query", "ground_truth")},
         **{name: query[name] for name in ("test_case", "instruction_constrain")},
+        "reference_by": query.get("reference_by"),
         **{name: response[name] for name in ("attempt", "verify_rule", "verify_score", "finish_reason")},
         **{name: response[name] for name in ("prompt_tokens", "completion_tokens", "cost_usd")},
         "messages": [*turns, {"role": "assistant", "content": text}],

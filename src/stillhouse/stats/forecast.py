@@ -63,12 +63,13 @@ def _draw_sum(source: Array, rest: int, rng: np.random.Generator) -> Array:
     """The sum of the rest."""
     size, mean = len(source), float(source.mean())
     if size == 1:  # one value says nothing of its scatter: it may be off by as much as it is
-        return np.maximum(rest * (mean + abs(mean) * rng.normal(0.0, 1.0, DRAWS)), 0.0)
+        return np.clip(rest * (mean + abs(mean) * rng.normal(0.0, 1.0, DRAWS)), 0.0, None)
     scatter = float(source.std(ddof=1))
     if scatter == 0.0:
         return np.full(DRAWS, rest * mean)
     means = mean - _t(source, mean, rng) * scatter / np.sqrt(size)
-    return np.maximum(rest * means + rng.normal(0.0, 1.0, DRAWS) * scatter * np.sqrt(rest), 0.0)
+    drawn: Array = rest * means + rng.normal(0.0, 1.0, DRAWS) * scatter * np.sqrt(rest)
+    return np.clip(drawn, 0.0, None)
 
 
 def _t(source: Array, mean: float, rng: np.random.Generator) -> Array:

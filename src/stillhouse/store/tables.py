@@ -86,10 +86,11 @@ DATASET = _schema(
     {
         "id": _TEXT, "system": _TEXT, "thinking": _TEXT, "verify_score": _REAL, "ppl": _REAL, "ppl_full": _REAL,
         "tokens": _INT, "prompt_tokens": _INT, "completion_tokens": _INT, "cost_usd": _REAL, "ground_truth": _TEXT,
-        "test_case": _TEXT, "instruction_constrain": _TEXT,
+        "test_case": _TEXT, "instruction_constrain": _TEXT, "reference_by": _TEXT,
     },
 )  # fmt: skip
-"""Training rows. messages: the whole conversation, the assistant's last turn in normal form; response: that turn."""
+"""Training rows. messages: the whole conversation, the assistant's last turn in normal form; response: that turn.
+reference_by: null where the query came with what it is verified by, `vote` or `judge` where those supplied it."""
 
 
 def query_to_row(query: Query) -> dict[str, Any]:

@@ -7,8 +7,10 @@ may still say yes. Runs in a worker: the pool keeps the deadline and the memory 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from stillhouse.records import Ask, Query, Response, UserMistake, Verdict
+from stillhouse.stats.votes import groups
 from stillhouse.verifiers import math_backend, math_fast, math_judge, math_words
 from stillhouse.verifiers.choice_options import options
 from stillhouse.verifiers.math_clean import clean
@@ -84,6 +86,15 @@ class Math:
         """The judge's yes or no; a reply that cannot be read is answered with the question once more."""
         found = extract(response.answer, unboxed=True)
         return math_judge.settle(query, "" if found is None else found.text, reply)
+
+    def stated(self, query: Query, response: Response) -> tuple[str, bool] | None:
+        """The final answer that a reply states, for votes, and whether it says so itself (by a box)."""
+        found = extract(response.answer, unboxed=self.unboxed)
+        return (found.text, found.boxed) if found is not None and found.text else None
+
+    def alike(self, answers: Sequence[str]) -> list[int]:
+        """Groups of answers that are equal, whichever of the two is taken as the reference."""
+        return groups(answers, lambda one, other: decide(one, other)[1] is True or decide(other, one)[1] is True)
 
     def check(self, query: Query) -> Verdict:
         """Gold self-check: the reference in a box must pass."""

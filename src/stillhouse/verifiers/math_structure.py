@@ -83,7 +83,7 @@ def _lists(left: Many, right: Many, compare: Compare) -> Result:
     if len(left.items) * len(right.items) > MAX_PAIRS:
         raise GuardError("lists of too many items")
     if any(isinstance(item, Dots) for item in (*left.items, *right.items)):
-        if (left.kind == "sum") != (right.kind == "sum"):
+        if any((left.kind == kind) != (right.kind == kind) for kind in ("sum", "tuple", "bracket")):
             return "math_convention_ellipsis", False
         return "math_convention_ellipsis", with_dots(left, right, compare)
     letters = _letters(left), _letters(right)
@@ -93,6 +93,8 @@ def _lists(left: Many, right: Many, compare: Compare) -> Result:
     if named is not None:
         return "math_convention_name", named
     kinds = {left.kind, right.kind}
+    if "any" in kinds:
+        return "math_convention_list", len(kinds) == 1 and covers(left.items, right.items, compare)
     if kinds <= {"bare", "set"}:
         return "math_convention_list", covers(left.items, right.items, compare)
     if kinds <= {"tuple", "bracket"}:

@@ -29,6 +29,7 @@ _GROUPS = (
     "infinite number of solutions", "无穷多",
      "无数", "无数个", "无穷多个"),
     ("all real numbers", "all reals", "reals", "any real number", "全体实数", "任意实数", "所有实数", "实数",
+    "all real x", "any real x", "every real x", "all real values of x", "all values of x", "all x",
     "every real number", "real numbers"),
     ("integers", "all integers", "set of integers", "set of all integers", "any integer", "整数", "全体整数",
     "所有整数"),
