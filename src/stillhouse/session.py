@@ -96,7 +96,10 @@ def sit(
     identities = identities_of(teachers, built, sorted(needed))
     refuse_unfit(teachers, built)
     notes: list[str] = []
-    if present(run, teachers):
+    if purpose != "distill":
+        if batches := [spec.name for spec in teachers if spec.batch]:
+            raise UserMistake(f"{', '.join(batches)}: batch files are for distill; {purpose} asks live")
+    elif present(run, teachers):
         notes += asyncio.run(read_back(run, table, teachers, built)).told()
     index = load_index(run.journals)
     at = {name: VerifierAt.of(name, part.build()) for name, part in parts.items()}
@@ -234,7 +237,8 @@ class _Session:
             if seat.dead:
                 waits[seat.name] = {seat.dead: state_counts(seat.pairs)["waiting"]}
         outcome, problem = loop.outcome, loop.problem
-        out = files_out(self.run, waits) if present(self.run, self.teachers) else False
+        distills = self.purpose == "distill" and present(self.run, self.teachers)
+        out = files_out(self.run, waits) if distills else False
         short = [seat for seat in self.seats if seat.short]
         if short and outcome == "done" and not out:
             outcome, problem = "budget", next(iter(short[0].waits), "the budget carries no further request")

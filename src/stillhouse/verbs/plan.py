@@ -200,7 +200,10 @@ def _span(value: Mapping[str, float] | None, form: Callable[[float], str]) -> st
 def _notes(name: str, made: Mapping[str, Any]) -> list[str]:
     lines = []
     if made["pilot_waiting"]:
-        lines.append(f"  {name}: {made['pilot_waiting']} pilot queries wait, and are left out of its forecast")
+        lines.append(
+            f"  {name}: {made['pilot_waiting']} pilot queries wait and are left out: where those are the hard ones, its "
+            "forecast is too good until they are at rest"
+        )
     speed = made["throughput"]
     if speed:
         lines.append(
