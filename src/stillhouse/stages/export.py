@@ -76,7 +76,7 @@ def export(
     shutil.rmtree(work, ignore_errors=True)
     with whole_file(work / "parallel.npy") as temporary, temporary.open("wb") as file:
         np.save(file, raw_keys(sorted(parallel)))
-    write_supplied(run, work / "supplied.parquet")
+    write_supplied(run, work / "supplied")
     counts = {"parallel": len(parallel), "withheld": 0, "terms_unknown": 0}
     for spec in teachers:
         place = out / spec.name
@@ -89,7 +89,7 @@ def export(
         task = MakeRows(
             run.responses / f"accepted-{spec.name}.parquet", tuple(table_files(run.queries, "kept")),
             run.filters / f"{spec.name}.parquet", spec, terms, tokenizer, run.folder / ".cache", work / "parallel.npy",
-            work / "supplied.parquet", work,
+            work / "supplied", work,
         )  # fmt: skip
         with contextlib.nullcontext(engine) if engine is not None else Local(1) as worker:
             whole, shared = _write_teacher(place, task, worker, tokens)
