@@ -260,7 +260,8 @@ def _sit(made: Recipe, folder: Path, out: Path, *, engine: str | None, quiet: bo
                 yield Sitting(made, parts, run, folder, worker, teller, outcome)
             except BaseException as error:
                 state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-                run.status.update(stage=None, state=state, problem=str(error) or type(error).__name__)
+                why = None if state == "interrupted" else str(error) or type(error).__name__
+                run.status.update(stage=None, state=state, problem=why)
                 raise
             _tell_end(run, outcome, teller)
 
