@@ -22,6 +22,7 @@ from stillhouse.gauges import Progress
 
 Watch = Callable[[Sequence[Progress]], None]
 LINE_SECONDS = 10.0
+WIDE = 200  # a table of figures is wrapped by a narrow terminal, but its names are never cut
 
 
 class Teller:
@@ -86,7 +87,7 @@ class Teller:
         for name, facts in made["teachers"].items():
             table.add_row(Text(name), *(_figure(facts, path) for _, path in _FIGURES))
         with self.console.capture() as caught:
-            self.console.print(table)
+            self.console.print(table, width=max(self.console.width, WIDE))
         lines = ["", *caught.get().rstrip().splitlines(), "", made["decision"]["sentence"]]
         return made["decision"], lines
 
