@@ -91,8 +91,10 @@ def lay(folder: Path, mock: Mock, rows: int, in_flight: int, **teacher: Any) -> 
 
     run = folder / "run"
     (run / "1-queries").mkdir(parents=True)
-    texts = (f"Which number stands in this mark? [id:{n}]" for n in range(rows))
-    made = (Query((Message("user", t),), "math", id=str(n), ground_truth=str(n)) for n, t in enumerate(texts))
+    made = (
+        Query((Message("user", f"Which number stands in this mark? [id:{n}]"),), "math", ground_truth=str(n))
+        for n in range(rows)
+    )
     write_rows(run / "1-queries" / "kept.parquet", map(query_to_row, sorted(made, key=lambda q: q.key)), QUERIES)
     (folder / "q.jsonl").write_text("")
     distill = teacher.pop("distill", {})

@@ -1,9 +1,9 @@
 """The report page measured: how long it takes to make, how large it is, and how soon a browser shows it.
 
     python bench/report.py [--plot FOLDER] [QUERIES ...]     default 2000 100000; needs chromium and selenium
-Three teachers. paint_ms: until the first text or chart is seen; charts_ms: until all of them stand; interactive_ms:
+Three teachers. paint_ms: until something is seen; charts_ms: until all of them stand; interactive_ms:
 until the browser of queries answers; filter_ms, search_ms: until its list shows it. Medians of seven fresh browsers,
-times from the start of navigation. --plot: the same charts by Observable Plot beside it (bench/report_plot.py).
+times from the start of navigation. --plot: the same charts by Observable Plot (bench/report_plot.py), in turn.
 """
 
 from __future__ import annotations

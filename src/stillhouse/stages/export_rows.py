@@ -5,6 +5,7 @@ In: a run. Out: batches of rows sorted by query key; a batch at a time is in mem
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -55,6 +56,10 @@ def _column(file: pq.ParquetFile, name: str) -> int:
     return paths.index(name)
 
 
+Scores = tuple[float | None, float | None]  # perplexity of the response given the query, and over both
+UNSCORED: Scores = (None, None)
+
+
 class SourceTerms:
     """May rows of a source be trained on: by the names of the recipe's sources.
 
@@ -92,7 +97,7 @@ def dataset_rows(
     run: Run,
     spec: TeacherSpec,
     dropped: set[str],
-    perplexity: Mapping[str, float],
+    perplexity: Mapping[str, Scores],
     source_terms: SourceTerms,
 ) -> Iterator[list[dict[str, Any]]]:
     """Batches of dataset rows of a teacher: what was accepted and no filter dropped.
@@ -110,7 +115,7 @@ def dataset_rows(
             if row["query"] not in found:
                 raise ValueError(f"{file}: the query {row['query']} is not in {run.queries}")
         yield [
-            dataset_row(row, supplied.of(found[row["query"]]), spec, perplexity.get(row["key"]), source_terms)
+            dataset_row(row, supplied.of(found[row["query"]]), spec, perplexity.get(row["key"], UNSCORED), source_terms)
             for row in responses
         ]
 
@@ -119,7 +124,7 @@ def dataset_row(
     response: Mapping[str, Any],
     query: Mapping[str, Any],
     spec: TeacherSpec,
-    perplexity: float | None,
+    perplexity: Scores,
     source_terms: SourceTerms,
 ) -> dict[str, Any]:
     """One row of DATASET; `tokens` is left to the writer, which counts a batch at a time."""
@@ -139,24 +144,26 @@ def dataset_row(
         "response_key": response["key"],
         "teacher": spec.name,
         "model": response["model"] or spec.model,
-        "ppl": perplexity,
+        "ppl": perplexity[0],
+        "ppl_full": perplexity[1],
         "teacher_terms": spec.terms,
         "source_terms": source_terms.of(query["source"]),
     }
 
 
-def read_filters(run: Run, teacher: str) -> tuple[set[str], dict[str, float]]:
+def read_filters(run: Run, teacher: str) -> tuple[set[str], dict[str, Scores]]:
     """Keys of the responses that a filter dropped, and perplexities by response key."""
     file = run.filters / f"{teacher}.parquet"
     dropped: set[str] = set()
-    perplexity: dict[str, float] = {}
-    columns = ["response", "filter", "outcome", "score"]
+    perplexity: dict[str, Scores] = {}
+    columns = ["response", "filter", "outcome", "score", "detail"]
     for batch in read_batches(file, columns, batch_rows=65536) if file.exists() else ():
         for row in batch.to_pylist():
             if row["outcome"] == "fail":
                 dropped.add(row["response"])
             if row["filter"] == "perplexity" and row["score"] is not None:
-                perplexity[row["response"]] = row["score"]
+                full = json.loads(row["detail"]).get("full") if row["detail"] else None
+                perplexity[row["response"]] = (row["score"], full)
     return dropped, perplexity
 
 

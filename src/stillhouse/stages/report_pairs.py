@@ -77,10 +77,28 @@ def students(report: Report) -> str:
         }
         for row in report.get("student_pairs") or []
     ]  # fmt: skip
+    out = _controls(report)
+    if not rows:
+        return out
+    told = note("The same items asked of both; p-values by sign flips over items, corrected by Holm on each benchmark.")
+    pairs = _pairs(rows, report, None, "item")
+    return f"{out}<details><summary>Student against student</summary>{told}{pairs}</details>"
+
+
+def _controls(report: Report) -> str:
+    """Each teacher's student against the base and other controls: whether it learnt anything at all."""
+    rows = []
+    for row in report.get("controls") or []:
+        known = row["low"] is not None and row["high"] is not None
+        said = (
+            "a gain" if known and row["low"] > 0 else "a loss" if known and row["high"] < 0 else "no difference shown"
+        )
+        shown = {**row, "unit": "rate", "ratio": None}
+        rows.append([named(row["teacher"], report), isolated(row["control"], 40), difference(shown), said])
     if not rows:
         return ""
-    told = note("The same items asked of both; p-values by sign flips over items, corrected by Holm on each benchmark.")
-    return f"<details><summary>Student against student</summary>{told}{_pairs(rows, report, None, 'item')}</details>"
+    head = ["student of", "against the control", "difference", "says"]
+    return "<h3>Students against the controls</h3>" + table(head, rows, texts=(1, 3), kind="stack")
 
 
 def _pairs(rows: Sequence[Mapping[str, Any]], report: Report, first: str | None, of: str = "query") -> str:

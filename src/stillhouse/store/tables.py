@@ -84,9 +84,9 @@ DATASET = _schema(
         "finish_reason": _TEXT, "teacher_terms": _TEXT, "source_terms": _TEXT, "response_key": _TEXT,
     },
     {
-        "id": _TEXT, "system": _TEXT, "thinking": _TEXT, "verify_score": _REAL, "ppl": _REAL, "tokens": _INT,
-        "prompt_tokens": _INT, "completion_tokens": _INT, "cost_usd": _REAL, "ground_truth": _TEXT, "test_case": _TEXT,
-        "instruction_constrain": _TEXT, "reference_by": _TEXT,
+        "id": _TEXT, "system": _TEXT, "thinking": _TEXT, "verify_score": _REAL, "ppl": _REAL, "ppl_full": _REAL,
+        "tokens": _INT, "prompt_tokens": _INT, "completion_tokens": _INT, "cost_usd": _REAL, "ground_truth": _TEXT,
+        "test_case": _TEXT, "instruction_constrain": _TEXT, "reference_by": _TEXT,
     },
 )  # fmt: skip
 """Training rows. messages: the whole conversation, the assistant's last turn in normal form; response: that turn.
