@@ -133,7 +133,8 @@ class Asker:
 
     async def _once(self, seat: Seat, request: Request, purpose: str, retry: int) -> Response | Fault:
         slot, bound = await self._slot(seat, request)
-        request = replace(request, endpoint=slot.endpoint)
+        if request.endpoint != slot.endpoint:
+            request = replace(request, endpoint=slot.endpoint)
         seat.in_flight += 1
         started = time.monotonic()
         cost = 0.0
@@ -163,9 +164,13 @@ class Asker:
         longest, meter = seat.spec.timeout + GRACE, seat.meter
         if meter is not None:
             meter.begin()
+        response: Response | None
         try:
-            async with asyncio.timeout(longest):
-                response: Response | None = await seat.teacher.send(request)
+            if getattr(seat.teacher, "keeps_deadline", False):
+                response = await seat.teacher.send(request)
+            else:
+                async with asyncio.timeout(longest):
+                    response = await seat.teacher.send(request)
         except Fault as fault:
             return fault
         except TimeoutError:

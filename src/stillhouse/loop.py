@@ -164,7 +164,7 @@ class Loop:
         """One teacher's pair: attempt after attempt until its state rests."""
         seat.live += 1
         try:
-            attempts = [a for a in range(1, seat.pairs.limit + 1) if not seat.pairs.is_judged(position, a)]
+            attempts = seat.pairs.unjudged(position)
             if seat.pairs.until_pass:
                 for attempt in attempts:
                     if not await self._attempt(seat, position, query, attempt):

@@ -227,8 +227,9 @@ class Sitting:
                 "out, and say `terms: yes` or `terms: no` in the recipe"
             )
         counts = export(
-            self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer, sources=sources, **options
-        )
+            self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer, sources=sources,
+            engine=self.engine, **options,
+        )  # fmt: skip
         return counts, [self.run.datasets]
 
     def _compare(self) -> tuple[dict[str, Any], list[Path]]:

@@ -155,6 +155,11 @@ def _files(path: str, folder: Path) -> list[Path]:
     return []
 
 
+def _missing(path: str, folder: Path) -> bool:
+    """Whether a path names nothing here. What stands in an object store (`s3://...`) is looked for when it is read."""
+    return "://" not in path and not _files(path, folder)
+
+
 def _across(recipe: Recipe, node: yaml.Node, text: str, name: str, folder: Path) -> list[str]:
     """What one setting alone cannot tell: names that clash, budgets without prices, profiles without endpoints."""
     problems: list[str] = []
@@ -196,12 +201,12 @@ def _across(recipe: Recipe, node: yaml.Node, text: str, name: str, folder: Path)
             if wanted not in BENCHMARKS and avoided != "demo":
                 hint = f"the benchmarks are {', '.join(BENCHMARKS)}; a file is {{path: FILE, name: NAME}}"
                 problems.append(at("curate", "avoid", i) + f"there is no benchmark {avoided!r}; {hint}")
-            elif path and not _files(path, folder):
+            elif path and _missing(path, folder):
                 problems.append(at("curate", "avoid", i) + f"there is no such file or folder: {path}")
-        elif not _files(avoided.path, folder):
+        elif _missing(avoided.path, folder):
             problems.append(at("curate", "avoid", i, "path") + f"there is no such file or folder: {avoided.path}")
     for i, entry in enumerate(recipe.queries):
-        if entry.path is not None and entry.mapping is None and not _files(entry.path, folder):
+        if entry.path is not None and entry.mapping is None and _missing(entry.path, folder):
             problems.append(at("queries", i, "path") + f"there is no such file or folder: {entry.path}")
     problems += [at(*loc) + words for loc, words in student_mistakes(recipe, lambda p: _files(p, folder), BENCHMARKS)]
     return problems
@@ -290,6 +295,8 @@ BENCHMARKS = {"aime2024": "aime", "aime2025": "aime", "math500": "math500", "liv
 
 def _path(path: str, folder: Path) -> str:
     """A path of the recipe as it is opened, absolute: beside the recipe, else in the current folder."""
+    if "://" in path:
+        return path
     beside = _files(path, folder) and _files(path, folder)[0].is_relative_to(folder)
     return str(((folder if beside else Path()) / path).absolute())
 
