@@ -227,8 +227,9 @@ class Sitting:
                 "out, and say `terms: yes` or `terms: no` in the recipe"
             )
         counts = export(
-            self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer, sources=sources, **options
-        )
+            self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer, sources=sources,
+            engine=self.engine, **options,
+        )  # fmt: skip
         return counts, [self.run.datasets]
 
     def _compare(self) -> tuple[dict[str, Any], list[Path]]:
@@ -260,7 +261,8 @@ def _sit(made: Recipe, folder: Path, out: Path, *, engine: str | None, quiet: bo
                 yield Sitting(made, parts, run, folder, worker, teller, outcome)
             except BaseException as error:
                 state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-                run.status.update(stage=None, state=state, problem=str(error) or type(error).__name__)
+                why = None if state == "interrupted" else str(error) or type(error).__name__
+                run.status.update(stage=None, state=state, problem=why)
                 raise
             _tell_end(run, outcome, teller)
 

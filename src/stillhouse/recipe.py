@@ -155,6 +155,11 @@ def _files(path: str, folder: Path) -> list[Path]:
     return []
 
 
+def _missing(path: str, folder: Path) -> bool:
+    """Whether a path names nothing here. What stands in an object store (`s3://...`) is looked for when it is read."""
+    return "://" not in path and not _files(path, folder)
+
+
 def _across(recipe: Recipe, node: yaml.Node, text: str, name: str, folder: Path) -> list[str]:
     """What one setting alone cannot tell: names that clash, budgets without prices, profiles without endpoints."""
     problems: list[str] = []
@@ -196,12 +201,12 @@ def _across(recipe: Recipe, node: yaml.Node, text: str, name: str, folder: Path)
             if wanted not in BENCHMARKS and avoided != "demo":
                 hint = f"the benchmarks are {', '.join(BENCHMARKS)}; a file is {{path: FILE, name: NAME}}"
                 problems.append(at("curate", "avoid", i) + f"there is no benchmark {avoided!r}; {hint}")
-            elif path and not _files(path, folder):
+            elif path and _missing(path, folder):
                 problems.append(at("curate", "avoid", i) + f"there is no such file or folder: {path}")
-        elif not _files(avoided.path, folder):
+        elif _missing(avoided.path, folder):
             problems.append(at("curate", "avoid", i, "path") + f"there is no such file or folder: {avoided.path}")
     for i, entry in enumerate(recipe.queries):
-        if entry.path is not None and entry.mapping is None and not _files(entry.path, folder):
+        if entry.path is not None and entry.mapping is None and _missing(entry.path, folder):
             problems.append(at("queries", i, "path") + f"there is no such file or folder: {entry.path}")
     problems += [at(*loc) + words for loc, words in student_mistakes(recipe, lambda p: _files(p, folder), BENCHMARKS)]
     return problems
@@ -226,6 +231,8 @@ def _teacher_mistakes(teacher: TeacherSettings) -> list[tuple[tuple[str, ...], s
             told.append(((), "base_url is missing: the endpoint's address, like http://127.0.0.1:8000/v1"))
         if teacher.model is None:
             told.append(((), "model is missing: the name that the endpoint serves it under"))
+    if teacher.batch and teacher.profile in ("embedded", "recorded", "champ"):
+        told.append((("batch",), f"{teacher.profile} cannot be asked by batch files: that takes a chat endpoint"))
     if teacher.base_url is not None and teacher.base_urls is not None:
         told.append((("base_urls",), "give base_url or base_urls, not both"))
     return told
@@ -288,6 +295,8 @@ BENCHMARKS = {"aime2024": "aime", "aime2025": "aime", "math500": "math500", "liv
 
 def _path(path: str, folder: Path) -> str:
     """A path of the recipe as it is opened, absolute: beside the recipe, else in the current folder."""
+    if "://" in path:
+        return path
     beside = _files(path, folder) and _files(path, folder)[0].is_relative_to(folder)
     return str(((folder if beside else Path()) / path).absolute())
 
@@ -476,7 +485,11 @@ def _perplexity(recipe: Recipe) -> tuple[TeacherSpec, Part] | None:
 
 
 def _judges(recipe: Recipe) -> dict[str, TeacherSpec]:
-    return {kind: _endpoint_spec(f"judge-{kind}", judge) for kind, judge in recipe.judges if judge is not None}
+    return {
+        kind: _endpoint_spec(f"judge-{kind}", judge, recipe.tokenizer)
+        for kind, judge in recipe.judges
+        if judge is not None
+    }
 
 
 ENDPOINT_FIELDS = (
@@ -511,7 +524,7 @@ def _embedded(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name in EMBEDDED_FIELDS}
 
 
-def _endpoint_spec(name: str, entry: JudgeSettings) -> TeacherSpec:
+def _endpoint_spec(name: str, entry: JudgeSettings, counter: str) -> TeacherSpec:
     settings = _given(entry, ENDPOINT_FIELDS) | {"name": name}
     if entry.price is not None:
         settings["price"] = entry.price.model_dump(exclude_none=True)
@@ -522,7 +535,8 @@ def _endpoint_spec(name: str, entry: JudgeSettings) -> TeacherSpec:
         held = {"extra_body": {"response_format": _held_to(form)}} if form is not None else {}
         part = Part("stillhouse.teachers.embedded:Embedded", _embedded(settings) | EMBEDDED_JUDGE | held)
     else:
-        part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": "judge"})
+        counts = {"counter": tokenizer(counter)}
+        part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": "judge"} | counts)
     return _spec(name, entry, part, find_profile("judge"), entry.max_tokens or 1024)
 
 
@@ -551,7 +565,7 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
         keep = {"name": entry.name, "model": entry.model} | ({"setting": entry.setting} if entry.setting else {})
         part = Part("stillhouse.teachers.champ:champ", keep | entry.settings)
     else:
-        settings |= {"profile": entry.profile, "max_tokens": limit}
+        settings |= {"profile": entry.profile, "max_tokens": limit, "counter": tokenizer(recipe.tokenizer)}
         part = Part("stillhouse.teachers.openai:OpenAI", settings | entry.settings)
     spec = _spec(entry.name, entry, part, profile, limit)
     usual_terms: dict[str, Terms] = {"champ": "no", "embedded": "yes"}

@@ -19,6 +19,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+LEAST_PRICE = 0.0005  # dollars per million tokens: no model is sold for less
+
+
 class PriceSettings(Settings):
     """Dollars per million tokens (input and output, cached and thinking where they differ), or per_hour."""
 
@@ -33,6 +36,12 @@ class PriceSettings(Settings):
         by_token = self.input is not None or self.output is not None
         if by_token == (self.per_hour is not None) or (self.input is None) != (self.output is None):
             raise ValueError("a price is either input and output (dollars per million tokens) or per_hour")
+        tiny = [name for name in ("input", "output") if 0 < (getattr(self, name) or 0) < LEAST_PRICE]
+        if tiny:
+            raise ValueError(
+                f"{tiny[0]} {getattr(self, tiny[0]):g} looks like dollars per token: a price is dollars per million "
+                f"tokens, {getattr(self, tiny[0]) * 1e6:g}"
+            )
         return self
 
 

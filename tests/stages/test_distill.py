@@ -136,6 +136,35 @@ def test_more_queries_more_attempts_and_another_name_ask_only_what_is_new(folder
             assert audit(load_index(run.journals)).clean
 
 
+def test_one_teacher_more_asks_nothing_of_the_others(folder: Path) -> None:
+    with FakeServer(answering(lambda n, _: n % 2 == 0)) as server:
+        go(folder, teacher(server.url), teacher(server.url, name="cool", temperature=0.1))
+        before = server.counts.answered
+        third = teacher(server.url, name="third", temperature=0.9)
+        go(folder, third, teacher(server.url, name="cool", temperature=0.1), teacher(server.url))
+        asked = [body["temperature"] for body in server.counts.bodies][before:]
+    assert asked and set(asked) == {0.9}
+    with Run(folder, read_only=True) as run:
+        assert audit(load_index(run.journals)).clean
+
+
+@pytest.mark.usefixtures("fast_back_off")
+@pytest.mark.parametrize(
+    ("fault", "kind", "retried"),
+    [("huge", "too_large", False), ("bad_utf8", "bad_json", True), ("redirect", "redirect", True),
+     ("html", "bad_envelope", True), ("not_http", "bad_envelope", True)],
+)  # fmt: skip
+def test_an_unreadable_reply_is_a_fault_with_its_reason(folder: Path, fault: str, kind: str, retried: bool) -> None:
+    with FakeServer(answering(lambda *_: True), script=["", fault], huge_bytes=50_000_000) as server:
+        done = go(folder, teacher(server.url))
+    with Run(folder, read_only=True) as run:
+        faults = [entry for entry in read_entries(run.journals) if entry.kind == "fault"]
+    assert [entry.fault.kind for entry in faults] == [kind]
+    assert server.url in faults[0].fault.reason and len(faults[0].fault.raw) <= 4096
+    assert done.counts["am"]["verified"] == (12 if retried else 11)
+    assert [kind in reason for reason in done.waits.get("am", {})] == ([] if retried else [True])
+
+
 def test_a_higher_limit_asks_again_only_what_was_cut(folder: Path) -> None:
     def answer(body: dict[str, Any]) -> Any:
         n = int(re.findall(r"\d+", body["messages"][-1]["content"])[0])

@@ -20,7 +20,7 @@ from stillhouse.records import TeacherSpec
 from stillhouse.stats.boxes import summary
 
 if TYPE_CHECKING:
-    from stillhouse.stages.export import Counts
+    from stillhouse.stages.export_shards import Counts
 
 SIZES = (
     (1_000, "n<1K"),

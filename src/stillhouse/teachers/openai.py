@@ -123,7 +123,10 @@ class OpenAI:
         Raises UserMistake for what the user can mend, and Fault where no endpoint answers for the time being.
         """
         key = self.given.api_key_env
-        await probe_all(self._client, self.name, self.model, self.endpoints, self._headers(), key, self.given.timeout)
+        await probe_all(
+            self._client, self.name, self.model, self.endpoints, self._headers(), key, self.given.timeout,
+            self.settings.price,
+        )  # fmt: skip
 
     async def close(self) -> None:
         await self._client.close()
