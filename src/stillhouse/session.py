@@ -30,7 +30,7 @@ from stillhouse.standing import fill, identities_of, needed_categories
 from stillhouse.store.batches import keys_out
 from stillhouse.store.index import Index, load_index
 from stillhouse.store.journal import Journal
-from stillhouse.store.known import Known, verdicts_by_reply
+from stillhouse.store.known import COLUMNS, Known, verdicts_by_reply
 from stillhouse.store.pairs import WAITING, Pairs
 from stillhouse.store.queries import QueryTable
 from stillhouse.store.replies import Replies
@@ -105,7 +105,7 @@ def sit(
     at = {name: VerifierAt.of(name, part.build()) for name, part in parts.items()}
     today = {name: verifier.version for name, verifier in at.items()}
     frozen = {**today, **{k: v for k, v in versions.items() if k in today}}
-    known = verdicts_by_reply(load_verdicts(verdict_set(run)), frozen, today)
+    known = verdicts_by_reply(load_verdicts(verdict_set(run), every=True, columns=COLUMNS), frozen, today)
     all_pairs = {}
     for spec in teachers:
         all_pairs[spec.name] = Pairs(len(table), attempts, truncated_attempts, until_pass=until_pass)
@@ -124,7 +124,7 @@ def sit(
         )  # fmt: skip
         sat = asyncio.run(session.work())
         index = load_index(run.journals)
-        known = verdicts_by_reply(load_verdicts(verdict_set(run)), frozen, today)
+        known = verdicts_by_reply(load_verdicts(verdict_set(run), every=True, columns=COLUMNS), frozen, today)
     sat.pairs, sat.identities, sat.index, sat.known = all_pairs, identities, index, known
     sat.notes = notes + sat.notes
     return sat
