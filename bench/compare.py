@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import json
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -34,7 +33,7 @@ LARGE = 20_000  # more than are resampled one by one: stats.means.grouped
 PROBABILITIES = (0.02, 0.1, 0.5, 0.9, 0.98)
 SIGMAS = (0.5, 1.0)
 UNKNOWN = (0.0, 0.1)
-PROMISED = ("single rate", "paired rates", "paired mean difference", "paired cost ratio")
+PROMISED = ("single rate", "paired rates", "paired mean difference", "paired cost difference", "paired cost ratio")
 Floats = Any
 
 
@@ -127,23 +126,26 @@ def _row(
 
 def promised(row: dict[str, Any]) -> bool:
     """Whether docs/statistics.md promises 93-97 % for this cell; the other cells state what they have."""
-    return bool(row["n"] >= 200 and (row["events"] is None or row["events"] >= 10) and row["kind"] in PROMISED)
+    heavy = "cost" in row["kind"] and row["sigma"] >= 1
+    enough = row["n"] >= 200 and (row["events"] is None or row["events"] >= 10)
+    return bool(enough and not heavy and row["kind"] in PROMISED)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows of the grid in Markdown: one line a kind and size, the least and the greatest coverage of its cells."""
-    groups: dict[tuple[str, int, bool], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
     for row in rows:
         few = row["events"] is not None and row["events"] < 10
-        groups.setdefault((row["kind"], row["n"], few), []).append(row)
+        heavy = row.get("sigma", 0) >= 1 and row["kind"] not in ("paired mean difference", "ratio of means")
+        about = ", fewer than 10 events" if few else ", sigma 1" if heavy else ""
+        groups.setdefault((row["kind"], row["n"], about), []).append(row)
     out = ["| interval | queries | cells | coverage, least to greatest | promised 93-97 % |", "|---|---:|---:|---|---|"]
-    for (kind, n, few), mine in sorted(groups.items()):
+    for (kind, n, about), mine in sorted(groups.items()):
         known = [row["coverage"] for row in mine if row["coverage"] is not None]
         span = f"{100 * min(known):.1f} to {100 * max(known):.1f} %" if known else "none given"
         none = sum(row["none"] for row in mine) / sum(row["experiments"] for row in mine)
         span += f" ({100 * none:.1f} % give none)" if none else ""
-        name = kind + (", fewer than 10 events" if few else "")
-        out.append(f"| {name} | {n:,} | {len(mine)} | {span} | {'yes' if promised(mine[0]) else 'no'} |")
+        out.append(f"| {kind}{about} | {n:,} | {len(mine)} | {span} | {'yes' if promised(mine[0]) else 'no'} |")
     return "\n".join(out)
 
 
@@ -193,23 +195,26 @@ def speed(records: int, token_sample: int | None, folder: Path) -> dict[str, Any
     size = sum(path.stat().st_size for path in paths)
     command = [sys.executable, __file__, "_speed", str(folder), str(token_sample or 0)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True) as process:
-        peak = 0
+        peak, used = 0, dict[int, float]()
         while process.poll() is None:
-            peak = max(peak, _resident(process.pid))
+            resident, seconds = _looked_at(process.pid)
+            peak, used = max(peak, resident), used | seconds
             time.sleep(0.1)
         told = process.stdout.read() if process.stdout else ""
     return {"records": 3 * records, "megabytes": round(size / 1e6), **json.loads(told.splitlines()[-1]),
-            "peak_mb": round(peak / 1e6)}  # fmt: skip
+            "cpu_seconds": round(sum(used.values())), "peak_mb": round(peak / 1e6)}  # fmt: skip
 
 
-def _resident(session: int) -> int:
-    """Bytes resident of all processes of a session; what they share is counted once for each."""
-    total = 0
+def _looked_at(session: int) -> tuple[int, dict[int, float]]:
+    """Bytes resident of all processes of a session (what they share is counted once for each), and each one's CPU."""
+    resident, used = 0, dict[int, float]()
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
             fields = stat.read_text().rpartition(")")[2].split()
-            total += int(fields[21]) * 4096 if int(fields[3]) == session else 0
-    return total
+            if int(fields[3]) == session:
+                resident += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+                used[int(stat.parent.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return resident, used
 
 
 def _write_dataset(path: Path, records: int, number: int) -> None:
@@ -249,10 +254,9 @@ def _speed(folder: Path, token_sample: int) -> None:
     )  # fmt: skip
     compared = time.perf_counter() - started
     report(out)
-    used = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     print(json.dumps({
         "token_sample": token_sample or None, "compare_seconds": round(compared, 1),
-        "report_seconds": round(time.perf_counter() - started - compared, 1), "cpu_here": round(used, 1),
+        "report_seconds": round(time.perf_counter() - started - compared, 1),
     }))  # fmt: skip
 
 

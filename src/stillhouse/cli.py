@@ -253,12 +253,25 @@ def status(run: RunFolder, as_json: Json = False) -> None:
 def audit(
     run: RunFolder,
     verifiers: Annotated[bool, typer.Option("--verifiers", help="Sample verdicts for a second opinion.")] = False,
+    sample: Annotated[int | None, typer.Option("--sample", metavar="N", help="Of so many verdicts (200).")] = None,
+    seed: Annotated[int | None, typer.Option("--seed", metavar="N", help="Of the sample (1).")] = None,
+    judge: Annotated[
+        str | None, typer.Option("--judge", metavar="NAME", help="Ask this judge of the recipe (audit, math, ...).")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Prove from the journal what was asked, paid, in doubt, and paid twice."""
+    if verifiers:
+        from stillhouse.verbs.audit_verifiers import audit_verifiers
+
+        _end(audit_verifiers(run, sample=sample, seed=seed, judge=judge, quiet=as_json), as_json)
+    from stillhouse.records import UserMistake
     from stillhouse.verbs.audit import audit as prove
 
-    value, lines = prove(run, verifiers=verifiers)
+    given = {"--sample": sample, "--seed": seed, "--judge": judge}
+    if any(value is not None for value in given.values()):
+        raise UserMistake(f"{' and '.join(k for k, v in given.items() if v is not None)}: of `audit RUN --verifiers`")
+    value, lines = prove(run)
     _tell(value, as_json, lines)
 
 

@@ -8,7 +8,8 @@ flight (asking.py); verification runs in worker processes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -18,13 +19,17 @@ from stillhouse.asking import Asker, GaveUp, NotRecorded, Recorder
 from stillhouse.money import Budget, Stopped
 from stillhouse.records import Ask, Parts, Query, Request, Response, Teacher, Verdict
 from stillhouse.seats import Seat, seat_for, state_counts
-from stillhouse.store.pairs import TRUNCATED_RULE, WAITING
+from stillhouse.store.pairs import NO_REFERENCE_RULE, TRUNCATED_RULE, WAITING
 from stillhouse.store.queries import QueryTable
+from stillhouse.store.spilled import Spilled
 from stillhouse.transport.limits import EndpointsDead
 from stillhouse.workers import WorkerDied, WorkerError, WorkerTimeout, rule_of
 
+AT_THE_BENCH = 64  # answers of one teacher that the workers hold at once: a fast one does not keep a slow one waiting
 JUDGE_ASKS = 2  # a judge that cannot be parsed is asked once more
 JUDGE_TOKENS = 1024  # the limit of a judge whose recipe names none; what it asks for may be less
+RULINGS_KEPT = 100_000  # judges' replies that are kept in memory; more go to disk, for the question may come again
+_TOO_LONG = re.compile(r"(?i)context|too long|(?:maximum|max|limit).{0,40}tokens?|tokens?.{0,40}(?:maximum|limit)")
 
 
 class Memory(Protocol):
@@ -75,7 +80,9 @@ class Loop:
 
     A bug in a pair drains the others before it is raised: what is in flight is paid for.
 
-    verifiers: by category. keep: called with each new Judged, in order of arrival.
+    verifiers: by category. keep: called with each new Judged, in order of arrival. awaiting_vote: categories whose
+    missing references a vote of the teachers will supply, and for which attempt it waits: that reply stays transient,
+    those before it are final.
     """
 
     def __init__(
@@ -94,14 +101,18 @@ class Loop:
         purpose: str = "distill",
         sleep: Callable[[float], Coroutine[Any, Any, None]] = asyncio.sleep,
         wanted: Sequence[int] | None = None,
+        awaiting_vote: tuple[Collection[str], int] = ((), 0),
     ) -> None:
         self.table, self.seats, self.judges = table, list(seats), judges
         self.verifiers, self.pool, self.memory = verifiers, pool, memory
         self.keep, self.purpose = keep, purpose
         self.asker = Asker(journal, budget, retries=retries, sleep=sleep)
         self.wanted = None if wanted is None else np.array(sorted(wanted), np.int64)
+        self.vote_categories, self.vote_round = frozenset(awaiting_vote[0]), awaiting_vote[1]
         self._rulings: dict[str, asyncio.Task[Response]] = {}
+        self._spilled = Spilled()
         self._bug: Exception | None = None
+        self._benches = {seat.name: asyncio.Semaphore(AT_THE_BENCH) for seat in self.seats}
 
     # -- the session ------------------------------------------------------------------------------------------
 
@@ -114,6 +125,7 @@ class Loop:
         finally:
             for ruling in self._rulings.values():
                 ruling.cancel()
+            self._spilled.close()
         if self._bug is not None:
             raise self._bug
         return self.outcome
@@ -152,7 +164,7 @@ class Loop:
         """One teacher's pair: attempt after attempt until its state rests."""
         seat.live += 1
         try:
-            attempts = [a for a in range(1, seat.pairs.limit + 1) if not seat.pairs.is_judged(position, a)]
+            attempts = seat.pairs.unjudged(position)
             if seat.pairs.until_pass:
                 for attempt in attempts:
                     if not await self._attempt(seat, position, query, attempt):
@@ -191,7 +203,7 @@ class Loop:
                 return False
         else:  # the reply may have been another name's; the normal form is this teacher's
             response = replace(response, teacher=seat.name, query=query.key, thinking=seat.spec.thinking)
-        judged = await self._judge(seat, query, response)
+        judged = await self.judge(seat, query, response)
         self.keep(judged)
         seat.pairs.note(position, attempt, judged.verdict)
         if judged.verdict.outcome == "unknown" and judged.verdict.transient:
@@ -201,7 +213,7 @@ class Loop:
 
     # -- judging ----------------------------------------------------------------------------------------------
 
-    async def _judge(self, seat: Seat, query: Query, response: Response) -> Judged:
+    async def judge(self, seat: Seat, query: Query, response: Response) -> Judged:
         """The verdict: by form first, then by the category's verifier, then by a judge where that one asks."""
         parts = response.parts
         formal = structure(response, parts)
@@ -212,9 +224,9 @@ class Loop:
         plain = at.at_once(query, parts.answer) if at.at_once is not None else None
         if plain is not None:
             return Judged(query, response, part, version, plain, None)
-        verdict = await self._work(part, "__call__", (query, response), deadline)
+        verdict = await self._work(seat, part, "__call__", (query, response), deadline)
         if at.asks and isinstance(verdict, Verdict) and verdict.rule in ("timeout", "memory", "died", "error"):
-            verdict = await self._work(part, "ask", (query, response, verdict), deadline)
+            verdict = await self._work(seat, part, "ask", (query, response, verdict), deadline)
         heard: str | None = None
         for asked in range(JUDGE_ASKS + 1):
             if not isinstance(verdict, Ask):
@@ -229,16 +241,23 @@ class Loop:
             try:
                 reply = await self._ruling(judge, seat, query, verdict)
             except (GaveUp, EndpointsDead) as reason:
+                if "bad_request" in str(reason) and _TOO_LONG.search(str(reason)):
+                    verdict = Verdict.unknown("judge", f"too long for judge {judge.name}: {reason}")
+                    break
                 verdict = Verdict.unknown("judge", f"judge {judge.name} is down: {reason}", transient=True)
                 break
             heard = reply.key
-            verdict = await self._work(part, "settle", (query, response, reply), deadline)
+            verdict = await self._work(seat, part, "settle", (query, response, reply), deadline)
+        if verdict.rule == NO_REFERENCE_RULE and query.category in self.vote_categories:
+            told = "the teachers do not agree on the reference, which their vote is to supply"
+            verdict = Verdict.unknown("awaits_vote", told, transient=response.attempt >= self.vote_round)
         return Judged(query, response, part, version, verdict, heard)
 
-    async def _work(self, part: str, method: str, args: tuple[Any, ...], deadline: float) -> Any:
+    async def _work(self, seat: Seat, part: str, method: str, args: tuple[Any, ...], deadline: float) -> Any:
         """A verifier's call in a worker. Two time-outs or deaths on the same answer are a final unknown."""
         try:
-            return await self.pool.call(part, method, args, deadline=deadline, tries=2)
+            async with self._benches[seat.name]:
+                return await self.pool.call(part, method, args, deadline=deadline, tries=2)
         except (WorkerTimeout, WorkerDied, WorkerError) as error:
             return Verdict.unknown(*rule_of(error))
 
@@ -246,12 +265,16 @@ class Loop:
         """A judge's reply: from the journal, from another pair that asks the same right now, or asked and paid."""
         request = plea(judge.teacher, query, ask)
         known = self.memory.response(request.key, request.max_tokens)
+        task = self._rulings.get(request.key)
+        if known is None and task is None:
+            known = self._spilled.get(request.key)
         if known is not None:
             return known
-        task = self._rulings.get(request.key)
         if task is None or (task.done() and (task.cancelled() or task.exception() is not None)):
-            if len(self._rulings) > 100_000:
-                self._rulings = {k: t for k, t in self._rulings.items() if not t.done()}
+            if len(self._rulings) > RULINGS_KEPT:
+                done = {k: t for k, t in self._rulings.items() if t.done()}
+                self._spilled.put((k, t.result()) for k, t in done.items() if not t.cancelled() and not t.exception())
+                self._rulings = {k: t for k, t in self._rulings.items() if k not in done}
             task = asyncio.ensure_future(self._heard(judge, seat, request))
             self._rulings[request.key] = task
         return await asyncio.shield(task)
@@ -291,5 +314,5 @@ def structure(response: Response, parts: Parts | None = None) -> Verdict | None:
 
 
 __all__ = [
-    "Budget", "Judged", "Loop", "Seat", "VerifierAt", "seat_for", "state_counts", "structure",
+    "Budget", "Judged", "Loop", "Seat", "Stopped", "VerifierAt", "seat_for", "state_counts", "structure",
 ]  # fmt: skip

@@ -18,6 +18,7 @@ from stillhouse import recipe as recipes
 from stillhouse.engines.engine import Engine, make_engine
 from stillhouse.progress import Teller
 from stillhouse.records import UserMistake
+from stillhouse.scoring import Unanswered
 from stillhouse.settings import Recipe
 from stillhouse.stages.compare import compare, compare_datasets
 from stillhouse.stages.curate import curate
@@ -25,6 +26,7 @@ from stillhouse.stages.distill import distill
 from stillhouse.stages.distill_forecast import told as told_check
 from stillhouse.stages.export import export
 from stillhouse.stages.filter import filter as filter_responses
+from stillhouse.stages.filter_scoring import Scoring
 from stillhouse.stages.report import report
 from stillhouse.store.run import Run
 from stillhouse.store.tables import table_files
@@ -44,6 +46,7 @@ class Outcome:
     decision: dict[str, Any] | None = None
     report: str | None = None
     told: list[str] = field(default_factory=list)
+    halted: bool = False  # a stage could not be made to its end, and those after it need it
     notes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -81,7 +84,7 @@ class Sitting:
                 self.stage(stage)
                 if stage == "evaluate" and self.outcome.exit_code not in (2, 130):
                     self.stage("compare")
-            if stage == until or self.outcome.exit_code in (2, 130):
+            if stage == until or self.outcome.halted or self.outcome.exit_code in (2, 130):
                 break
 
     def _early(self, stage: str) -> bool:
@@ -97,14 +100,16 @@ class Sitting:
         fingerprint = self._fingerprint(name, options)
         counts = self.run.fresh(name, fingerprint) if not options else None
         if counts is None:
-            distilled = self.run.fresh("distill", self._fingerprint("distill")) if name == "evaluate" else None
+            distilled = (
+                self.run.fresh("distill", self._fingerprint("distill")) if name in ("filter", "evaluate") else None
+            )
             started = time.monotonic()
             self.run.status.update(stage=name, state="running")
             counts, outputs = self._plan(name, options)[2]()
             self.teller.stage(name, counts, time.monotonic() - started)
             if outputs is not None:  # of the inputs as they are now: distill has added to the journal that it reads
                 self.run.stamp(name, self._fingerprint(name, options), outputs, counts)
-            if distilled is not None:  # and so has evaluate, with replies to other queries than distill's
+            if distilled is not None:  # and so have these two, with replies that are not distill's
                 self.run.stamp("distill", self._fingerprint("distill"), self._distilled(), distilled)
         else:
             self.teller.stage(name, counts, None)
@@ -131,6 +136,7 @@ class Sitting:
         if name == "curate":
             settings = [recipes.told(p) for p in (*parts.sources, *parts.query_filters, *parts.verifiers.values())]
             settings += [recipes.told(p) for _, p in parts.avoid] + [made.curate.model_dump(mode="json")]
+            settings += [sorted(recipes.supplied(made))]
             return parts.files, settings, self._curate
         if name == "distill":
             journal = [f for folder in run.journals for f in sorted(folder.glob("*.journal"))]
@@ -144,7 +150,7 @@ class Sitting:
             return inputs, [teachers, made.tokenizer, options], lambda: self._export(options)
         if name == "compare":
             checked = [f for f in (run.responses / "account.json", run.folder / "forecast_check.json") if f.exists()]
-            inputs = [*queries, verdicts, *accepted, run.filters, run.evaluations, *checked]
+            inputs = [*queries, verdicts, *accepted, run.filters, run.evaluations, run.audit_json, *checked]
             return inputs, [teachers, made.decide_by, made.margin.model_dump(), made.tokenizer], self._compare
         if name == "train":
             settings = pipeline_students.train_facts(made, parts)
@@ -153,8 +159,7 @@ class Sitting:
             inputs, settings = pipeline_students.evaluate_facts(made, parts, run, self.folder)
             return inputs, [*settings, options], lambda: self._students(name, options)
         if name == "report":
-            beside = [run.recipe, run.folder / "forecast.json", run.students / "losses.jsonl", run.evaluations]
-            beside += [run.verdicts / "audit.json"]
+            beside = [run.recipe, run.students / "losses.jsonl", run.verdicts / "audit.json", run.evaluations]
             inputs = [run.report_json, *queries, verdicts, *accepted, run.filters, *beside]
             return inputs, recipes.source_facts(made), self._report
         raise UserMistake(f"there is no stage {name}; the stages are {', '.join(STAGES)}")
@@ -164,7 +169,7 @@ class Sitting:
         counts = curate(
             self.run, sources=parts.sources, filters=parts.query_filters, avoid=parts.avoid,
             near_duplicates=settings.near_duplicates, embeddings=parts.embeddings, verifiers=parts.verifiers,
-            engine=self.engine,
+            supplied=recipes.supplied(self.recipe), engine=self.engine,
         )  # fmt: skip
         return counts, [self.run.queries]
 
@@ -174,7 +179,8 @@ class Sitting:
         self.outcome.stages["pilot"] = counts
 
     def _distilled(self) -> list[Path]:
-        return [self.run.verdicts / "pairs.parquet", *sorted(self.run.responses.glob("accepted-*.parquet"))]
+        voted = sorted(self.run.verdicts.glob("references.parquet"))
+        return [self.run.verdicts / "pairs.parquet", *voted, *sorted(self.run.responses.glob("accepted-*.parquet"))]
 
     def _distill(self, wanted: Sequence[int] | None = None) -> tuple[dict[str, Any], list[Path] | None]:
         parts, settings = self.parts, self.recipe.distill
@@ -184,7 +190,7 @@ class Sitting:
                 versions=self.recipe.verify.versions, attempts=settings.attempts,
                 truncated_attempts=settings.truncated_attempts, retries=settings.retries,
                 budget_usd=settings.budget_usd, workers=settings.workers, watch=watch, wanted=wanted,
-                tell=self.teller.say, metrics=self.metrics,
+                tell=self.teller.say, metrics=self.metrics, votes=recipes.votes(self.recipe),
             )  # fmt: skip
         self.outcome.notes += done.notes + (told_check(done.forecast_check) if done.forecast_check else [])
         self.outcome.waits += [f"{name}: {n} pairs: {why}" for name, w in done.waits.items() for why, n in w.items()]
@@ -193,14 +199,22 @@ class Sitting:
         waiting = any(counts["waiting"] for counts in done.counts.values())
         code = {"interrupted": 130, "budget": 3, "disk_full": 2}.get(done.outcome)
         self.outcome.exit_code = code if code is not None else 4 if waiting else 0
-        return {**done.counts}, self._distilled() if self.outcome.exit_code == 0 else None
+        voted = {"references": done.references} if done.references else {}
+        return {**done.counts, **voted}, self._distilled() if self.outcome.exit_code == 0 else None
 
-    def _filter(self) -> tuple[dict[str, Any], list[Path]]:
+    def _filter(self) -> tuple[dict[str, Any], list[Path] | None]:
         parts = self.parts
-        counts = filter_responses(
-            self.run, teachers=parts.teachers, filters=parts.response_filters, corpus=parts.corpus_filters,
-            tokenizer=parts.tokenizer, engine=self.engine,
-        )  # fmt: skip
+        scoring = Scoring(*parts.perplexity, budget_usd=self.recipe.distill.budget_usd) if parts.perplexity else None
+        try:
+            counts = filter_responses(
+                self.run, teachers=parts.teachers, filters=parts.response_filters, corpus=parts.corpus_filters,
+                tokenizer=parts.tokenizer, scoring=scoring, engine=self.engine,
+            )  # fmt: skip
+        except Unanswered as reason:
+            code = {"interrupted": 130, "budget": 3, "disk_full": 2, "refused": 2}.get(reason.outcome, 4)
+            self.outcome.exit_code, self.outcome.halted = code, True
+            self.outcome.waits.append(f"filter: perplexity: {reason}; what was scored is kept, run again to go on")
+            return {}, None
         return counts, [self.run.filters]
 
     def _export(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[Path]]:
@@ -247,7 +261,8 @@ def _sit(made: Recipe, folder: Path, out: Path, *, engine: str | None, quiet: bo
                 yield Sitting(made, parts, run, folder, worker, teller, outcome)
             except BaseException as error:
                 state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-                run.status.update(stage=None, state=state, problem=str(error) or type(error).__name__)
+                why = None if state == "interrupted" else str(error) or type(error).__name__
+                run.status.update(stage=None, state=state, problem=why)
                 raise
             _tell_end(run, outcome, teller)
 
@@ -321,6 +336,9 @@ def run_made(
 
 def run_stage(folder: Path, stage: str, *, quiet: bool = False, **options: Any) -> Outcome:
     """One stage of a run that has begun: `stillhouse STAGE RUN`."""
+    if stage == "report" and (folder / "report.json").is_file() and not (folder / "recipe.yaml").is_file():
+        report(folder)  # of datasets that were compared: no run stands here, and the page is made again all the same
+        return Outcome(str(folder), report=str(folder / "report.html"), told=[f"report: {folder / 'report.html'}"])
     if not (folder / "recipe.yaml").is_file():
         raise UserMistake(f"{folder}: no run stands here; `stillhouse run RECIPE --out {folder}` begins one")
     made = recipes.load_recipe(folder / "recipe.yaml")

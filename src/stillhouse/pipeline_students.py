@@ -16,7 +16,7 @@ from stillhouse import recipe_students as students
 from stillhouse.progress import Teller
 from stillhouse.recipe import Parts
 from stillhouse.records import UserMistake
-from stillhouse.settings import Recipe
+from stillhouse.settings import Recipe, TrainSettings
 from stillhouse.stages.evaluate import Candidate, evaluate
 from stillhouse.stages.evaluate_asking import Purse, asking
 from stillhouse.stages.evaluate_told import told as told_scores
@@ -56,11 +56,12 @@ def run_train(
     settings = students.train_settings(recipe, folder, to=options.get("to"), base=options.get("base"))
     students.refuse_untrainable(settings, parts.teachers)
     check = bool(options.get("check"))
-    counts = train(
-        run, teachers=students.taught(settings, parts.teachers), trainer=students.trainer(settings, folder),
-        dataset=settings.dataset, equal=settings.equal, seeds=settings.seeds, check=check,
-        watch=_steps(run, teller),
-    )  # fmt: skip
+    try:
+        counts = _train(run, settings, parts, folder, teller, check)
+    except KeyboardInterrupt:
+        return Ended(waits=["train: interrupted; the same command goes on from the last checkpoint"], exit_code=130)
+    finally:
+        run.status.update(student=None)
     notes = counts.pop("notes", [])
     if check:
         return Ended({"checked": len(counts["checked"])}, None, told=[x for t in counts["checked"].values() for x in t])
@@ -71,6 +72,16 @@ def run_train(
             outputs.append(Path(one["folder"]))
             lines.append(_student_line(name, one))
     return Ended(counts, None if any(options.values()) else outputs, told=lines)
+
+
+def _train(
+    run: Run, settings: TrainSettings, parts: Parts, folder: Path, teller: Teller, check: bool
+) -> dict[str, Any]:
+    return train(
+        run, teachers=students.taught(settings, parts.teachers), trainer=students.trainer(settings, folder),
+        dataset=settings.dataset, equal=settings.equal, seeds=settings.seeds, check=check,
+        watch=_steps(run, teller),
+    )  # fmt: skip
 
 
 def _student_line(teacher: str, one: Mapping[str, Any]) -> str:

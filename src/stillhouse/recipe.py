@@ -10,6 +10,7 @@ import copy
 import difflib
 import glob
 import json
+import math
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
@@ -21,7 +22,7 @@ from pydantic import ValidationError
 
 from stillhouse.mistakes import RecipeLoader, caret, construct, doubled_keys, find, told_errors
 from stillhouse.recipe_checks import read_named, student_mistakes
-from stillhouse.records import Part, Price, TeacherSpec, Terms, UserMistake
+from stillhouse.records import Part, Price, TeacherSpec, Terms, UserMistake, Votes
 from stillhouse.settings import (
     BenchmarkSettings,
     EndpointSettings,
@@ -185,6 +186,15 @@ def _across(recipe: Recipe, node: yaml.Node, text: str, name: str, folder: Path)
                 problems.append(at("judges", kind) + "base_url is missing")
             if recipe.distill.budget_usd is not None and judge.price is None:
                 problems.append(at("judges", kind) + "a budget needs prices, and this judge has none")
+    vote = recipe.verify.references
+    if "vote" in (vote.missing, vote.suspect) and len(recipe.teachers) < vote.teachers:
+        told = f"a vote needs {vote.teachers} teachers, and the recipe has {len(recipe.teachers)}"
+        problems.append(at("verify", "references") + told)
+    scorer = recipe.filter.perplexity
+    own = scorer.budget_usd if scorer and scorer != "embedded" else None
+    limited = recipe.distill.budget_usd is not None or own is not None
+    if limited and scorer and scorer != "embedded" and scorer.price is None:
+        problems.append(at("filter", "perplexity") + "a budget needs prices, and the perplexity model has none")
     for i, avoided in enumerate(recipe.curate.avoid):
         if isinstance(avoided, str):
             wanted, _, path = avoided.partition("=")
@@ -221,6 +231,8 @@ def _teacher_mistakes(teacher: TeacherSettings) -> list[tuple[tuple[str, ...], s
             told.append(((), "base_url is missing: the endpoint's address, like http://127.0.0.1:8000/v1"))
         if teacher.model is None:
             told.append(((), "model is missing: the name that the endpoint serves it under"))
+    if teacher.batch and teacher.profile in ("embedded", "recorded", "champ"):
+        told.append((("batch",), f"{teacher.profile} cannot be asked by batch files: that takes a chat endpoint"))
     if teacher.base_url is not None and teacher.base_urls is not None:
         told.append((("base_urls",), "give base_url or base_urls, not both"))
     return told
@@ -239,9 +251,11 @@ class Parts:
     embeddings: Part | None
     teachers: list[TeacherSpec]
     judges: dict[str, TeacherSpec]
+    auditor: TeacherSpec | None
     verifiers: dict[str, Part]
     response_filters: list[Part]
     corpus_filters: list[Part]
+    perplexity: tuple[TeacherSpec, Part] | None
     tokenizer: Part | None
     files: list[Path]
 
@@ -249,6 +263,7 @@ class Parts:
 def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
     """All parts of a recipe. folder: where relative paths are sought first."""
     judges = _judges(recipe)
+    auditor = judges.pop("audit", None)
     read = [f for entry in recipe.queries if entry.path for f in _files(entry.path, folder)]
     avoid = _avoid(recipe, folder)
     read += [f for _, part in avoid for f in _files(str(part.settings.get("path") or ""), folder)]
@@ -260,16 +275,19 @@ def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
         embeddings=_embeddings(recipe),
         teachers=[_teacher(entry, recipe, folder) for entry in recipe.teachers],
         judges=judges,
+        auditor=auditor,
         verifiers=_verifiers(recipe, set(judges)),
         response_filters=_response_filters(recipe),
         corpus_filters=[Part("stillhouse.filters.ngrams:RepeatedNgrams", {"mode": recipe.filter.ngram_mode})]
         if recipe.filter.ngrams
         else [],
+        perplexity=_perplexity(recipe),
         tokenizer=tokenizer(recipe.tokenizer),
         files=read,
     )
 
 
+EMBEDDED_SCORES = 32  # texts that are scored side by side; the server has as many slots as it wants
 _FILES = "stillhouse.sources.files:Files"
 QUERY_FILTERS = ("oversized", "odd_characters", "incomplete", "url", "table", "image")
 BENCHMARKS = {"aime2024": "aime", "aime2025": "aime", "math500": "math500", "livecodebench": "livecodebench"}
@@ -377,6 +395,27 @@ def usual_verifiers(judges: Collection[str] = ()) -> dict[str, Part]:
     return usual
 
 
+VOTED = ("math", "science")  # categories whose answers can be compared with each other
+
+
+def supplied(recipe: Recipe) -> frozenset[str]:
+    """Categories whose missing references the teachers' vote supplies."""
+    return frozenset(VOTED if recipe.verify.references.missing == "vote" else ())
+
+
+def votes(recipe: Recipe) -> Votes | None:
+    """What the teachers' vote may do in this run, and over which categories; None where it only may be listed."""
+    wanted = recipe.verify.references
+    if "vote" not in (wanted.missing, wanted.suspect):
+        return None
+    return Votes(wanted.missing == "vote", wanted.suspect == "vote", wanted.teachers, wanted.rounds, VOTED)
+
+
+def second_opinion() -> Part:
+    """What asks a judge for a second opinion on an answer."""
+    return Part("stillhouse.verifiers.opinion:Opinion")
+
+
 def refuse_unverifiable(recipe: Recipe) -> None:
     """Tell, before distill, every category that the recipe names and cannot verify; exit code 2."""
     verifiers = _verifiers(recipe, {name for name, judge in recipe.judges if judge is not None})
@@ -428,8 +467,29 @@ def perplexity_family(recipe: Recipe) -> str:
     return "" if not model else model.family or family_of(model.model or "")
 
 
+def _perplexity(recipe: Recipe) -> tuple[TeacherSpec, Part] | None:
+    """Who gives perplexities, and the filter that reads them; None where no model is named: then the filter is off."""
+    wanted, judge = recipe.filter.perplexity, Part("stillhouse.filters.perplexity:PerplexityFilter")
+    if not wanted:
+        return None
+    name = "perplexity-model"  # as it stands in the journal and in the audit
+    if wanted == "embedded":
+        part = Part("stillhouse.teachers.embedded_perplexity:EmbeddedPerplexity", {"name": name})
+        return TeacherSpec(name, part, max_in_flight=EMBEDDED_SCORES, family=EMBEDDED_FAMILY), judge
+    fields = ("base_url", "base_urls", "model", "revision", "api_key_env", "timeout", "api")
+    settings = _given(wanted, fields) | {"name": name}
+    if wanted.price is not None:
+        settings["price"] = wanted.price.model_dump(exclude_none=True)
+    part = Part("stillhouse.teachers.perplexity:PromptLogprobs", settings)
+    return _spec(name, wanted, part, find_profile("judge"), 1), judge
+
+
 def _judges(recipe: Recipe) -> dict[str, TeacherSpec]:
-    return {kind: _endpoint_spec(f"judge-{kind}", judge) for kind, judge in recipe.judges if judge is not None}
+    return {
+        kind: _endpoint_spec(f"judge-{kind}", judge, recipe.tokenizer)
+        for kind, judge in recipe.judges
+        if judge is not None
+    }
 
 
 ENDPOINT_FIELDS = (
@@ -446,21 +506,37 @@ EMBEDDED_FIELDS = frozenset({
 EMBEDDED_JUDGE: dict[str, Any] = {"system_prompt": None, "suffixes": {}, "temperature": 0.0}
 
 
+# A model of 135M parameters does not keep to a form by itself: the embedded judge is held to it while it writes.
+JUDGED_FORMS: dict[str, dict[str, Any]] = {
+    "math": {"equivalent": {"type": "boolean"}},
+    "science": {"score": {"type": "integer", "minimum": 0, "maximum": 5}},
+    "audit": {"right": {"type": "boolean"}},
+}
+
+
+def _held_to(form: dict[str, Any]) -> dict[str, Any]:
+    schema = {"type": "object", "properties": form, "required": list(form), "additionalProperties": False}
+    return {"type": "json_schema", "json_schema": {"name": "verdict", "schema": schema}}
+
+
 def _embedded(settings: dict[str, Any]) -> dict[str, Any]:
     """Of a teacher's settings those that the embedded one has: it is one model, and needs no address."""
     return {name: value for name, value in settings.items() if name in EMBEDDED_FIELDS}
 
 
-def _endpoint_spec(name: str, entry: JudgeSettings) -> TeacherSpec:
+def _endpoint_spec(name: str, entry: JudgeSettings, counter: str) -> TeacherSpec:
     settings = _given(entry, ENDPOINT_FIELDS) | {"name": name}
     if entry.price is not None:
         settings["price"] = entry.price.model_dump(exclude_none=True)
     if entry.part is not None:
         part = Part(entry.part, settings)
     elif entry.profile == "embedded":
-        part = Part("stillhouse.teachers.embedded:Embedded", _embedded(settings) | EMBEDDED_JUDGE)
+        form = JUDGED_FORMS.get(name.removeprefix("judge-"))
+        held = {"extra_body": {"response_format": _held_to(form)}} if form is not None else {}
+        part = Part("stillhouse.teachers.embedded:Embedded", _embedded(settings) | EMBEDDED_JUDGE | held)
     else:
-        part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": "judge"})
+        counts = {"counter": tokenizer(counter)}
+        part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": "judge"} | counts)
     return _spec(name, entry, part, find_profile("judge"), entry.max_tokens or 1024)
 
 
@@ -489,7 +565,7 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
         keep = {"name": entry.name, "model": entry.model} | ({"setting": entry.setting} if entry.setting else {})
         part = Part("stillhouse.teachers.champ:champ", keep | entry.settings)
     else:
-        settings |= {"profile": entry.profile, "max_tokens": limit}
+        settings |= {"profile": entry.profile, "max_tokens": limit, "counter": tokenizer(recipe.tokenizer)}
         part = Part("stillhouse.teachers.openai:OpenAI", settings | entry.settings)
     spec = _spec(entry.name, entry, part, profile, limit)
     usual_terms: dict[str, Terms] = {"champ": "no", "embedded": "yes"}
@@ -497,8 +573,16 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
     family = EMBEDDED_FAMILY if entry.profile == "embedded" and entry.family is None else spec.family
     return replace(
         spec, terms=terms, thinking=entry.thinking or profile.thinking, licence=entry.licence or profile.licence,
-        perplexity=entry.perplexity or profile.perplexity, batch=entry.batch, family=family,
+        perplexity=_threshold(entry, recipe, profile), batch=entry.batch, family=family,
     )  # fmt: skip
+
+
+def _threshold(entry: TeacherSettings, recipe: Recipe, profile: Profile) -> float:
+    """Strictly above it goes. The embedded model's values are far from the paper's: without a threshold of the
+    teacher's own they are measured and drop nothing."""
+    if entry.perplexity is not None:
+        return entry.perplexity
+    return math.inf if recipe.filter.perplexity == "embedded" else profile.perplexity
 
 
 def demo_examples(name: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from stillhouse.sandbox import Case, Limits, Ran, Sandbox, SandboxDown, syscalls
 from stillhouse.sandbox.jail import Breaks
 from stillhouse.verifiers.code import Code
 
-LIMITS = Limits(seconds=2.0)
+LIMITS, PATIENT = Limits(seconds=2.0), Limits(seconds=30.0)  # of attacks, and of what must run well after them
 _SECRET = secrets.token_hex(16)
 _HELD = {"EPERM": "seccomp", "ENOSYS": "seccomp", "gaierror": "seccomp", "EACCES": "Landlock",
          "EBADF": "nothing inherited", "EROFS": "read-only mount"}  # fmt: skip
@@ -146,7 +146,7 @@ def outcome(attack: Attack, ran: Ran, rung: int) -> tuple[bool, str]:
     if _SECRET in said:
         return False, "the secret was printed"
     if ran.outcome == "limit":
-        allowed = ran.limit in attack.limits or not attack.limits
+        allowed = ran.limit in (*attack.limits, "time") or not attack.limits  # on a busy machine the clock may be first
         return allowed, f"{ran.limit} limit"
     if "does not compile" in ran.reason:
         return True, "compiler, in its own jail"
@@ -178,7 +178,7 @@ def run_attacks(sandbox: Sandbox, world: World, rung: int) -> Iterator[tuple[str
         harm = world.harmed(before)
         if harm:
             stopped, how = False, harm
-        (after,) = sandbox.python("print(6 * 7)", [Case()])
+        (after,) = sandbox.python("print(6 * 7)", [Case()], limits=PATIENT)
         if after.stdout != b"42\n":
             stopped, how = False, f"the next answer does not run: {after}"
         yield attack.name, stopped, how
@@ -198,8 +198,8 @@ if pid == 0:
     time.sleep(99)
 """
     look = "import os\nprint(sorted(os.listdir('.')))\n"
-    first, second = sandbox.python(leave + look, [Case(), Case()])
-    fresh = sandbox.python(look, [Case()])[0]
+    first, second = sandbox.python(leave + look, [Case(), Case()], limits=PATIENT)
+    fresh = sandbox.python(look, [Case()], limits=PATIENT)[0]
     yield "leave files for the next case", second.stdout == first.stdout, "folder emptied"
     how = "folder of its own" if rung < 3 else "folder emptied"
     yield "leave files for the next answer", fresh.stdout == b"[]\n", how

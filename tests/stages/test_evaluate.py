@@ -272,3 +272,34 @@ def test_mistakes_are_told_all_at_once(tmp_path):
     assert len(told.value.problems) == 2
     with pytest.raises(UserMistake, match="nobody to evaluate"):
         evaluate(tmp_path, candidates=[], benchmarks=[(toy(), 1)])
+
+
+def test_a_part_of_the_candidates_is_added_to_what_stands_and_a_whole_takes_away_students_that_went(tmp_path):
+    am, r1 = student("am", lambda i: 0.9, teacher="am"), student("r1", lambda i: 0.5, teacher="r1")
+    base, teacher = student("base", lambda i: 0.2, control="base"), student("teacher-am", lambda i: 1.0)
+    evaluate(tmp_path, candidates=[am, r1, base], benchmarks=[(toy(), None)])
+    evaluate(tmp_path, candidates=[teacher], benchmarks=[(toy("other"), None)], alone=False)
+    evaluate(tmp_path, candidates=[am], benchmarks=[(toy("other"), None)], alone=False)
+    held = json.loads((tmp_path / "7-evaluations/am.json").read_text())
+    assert list(held["benchmarks"]) == ["toy", "other"]
+    pairs = json.loads((tmp_path / "7-evaluations/pairs.json").read_text())["pairs"]
+    told = {(row["a"], row["b"], row["benchmark"]) for row in pairs if row["measure"] == "pass_at_1"}
+    assert told == {("am", "r1", "toy"), ("am", "base", "toy"), ("base", "r1", "toy"), ("am", "teacher-am", "other")}
+    evaluate(tmp_path, candidates=[am, base], benchmarks=[(toy(), None)])
+    assert sorted(f.stem for f in (tmp_path / "7-evaluations").glob("*.json")) == ["am", "base", "pairs", "teacher-am"]
+    assert list(json.loads((tmp_path / "7-evaluations/am.json").read_text())["benchmarks"]) == ["toy"]
+
+
+def test_a_probe_is_called_so_and_its_limit_is_the_one_that_it_was_asked_with(tmp_path):
+    one = student("am", lambda i: 0.5, teacher="am", probe="tiny, lora", most_tokens=64)
+    evaluate(tmp_path, candidates=[one], benchmarks=[(toy(), None)])
+    made = json.loads((tmp_path / "7-evaluations/am.json").read_text())
+    assert (made["probe"], made["benchmarks"]["toy"]["max_tokens"]) == ("tiny, lora", 64)
+
+
+def test_the_90_percent_limits_lie_inside_the_95_percent_ones(tmp_path):
+    candidates = [student("am", lambda i: 0.8, teacher="am"), student("r1", lambda i: 0.4, teacher="r1")]
+    evaluate(tmp_path, candidates=candidates, benchmarks=[(toy(items=40, samples=1), None)])
+    for row in json.loads((tmp_path / "7-evaluations/pairs.json").read_text())["pairs"]:
+        assert row["low"] <= row["low_90"] <= row["difference"] <= row["high_90"] <= row["high"]
+        assert row["a_value"] - row["b_value"] == pytest.approx(row["difference"])

@@ -7,7 +7,6 @@ import json
 import re
 import xml.etree.ElementTree as ElementTree
 from base64 import b64decode
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 from made_run import Made, MadeTeacher, make_run, word_tokens
 from made_students import make_students
 
+from stillhouse.pipeline import compare_existing, run_stage
 from stillhouse.records import UserMistake
 from stillhouse.stages import report_traces
 from stillhouse.stages.compare import compare
@@ -172,14 +172,18 @@ def test_a_report_only_reads(folder: Path) -> None:
 def test_what_stages_left_beside_is_shown(tmp_path: Path) -> None:
     made = make_run(tmp_path, TEACHERS, queries=60)
     make_students(tmp_path, {"am": 0.6, "qwen": 0.4})
-    span = {"expected": 60, "low": 50, "high": 70}
-    forecast = {"queries": 60, "pilot": 10, "teachers": {"am": {"verified": span, "cost_usd": None}}}
-    (tmp_path / "forecast.json").write_text(json.dumps(forecast))
+    one = {"expected": 60, "low": 50, "high": 70, "actual": 71, "held": False}
+    check = {"queries": 60, "pilot": 10, "confidence": 0.9, "comparable": True, "why": "", "held": 0, "of": 1}
+    check |= {"teachers": {"am": {"verified": one, "cost_usd": None}}, "total": {}}
+    (tmp_path / "forecast_check.json").write_text(json.dumps(check))
+    account = {"teachers": {"am": {"distill": {"paid": 1234, "stopped": 7, "saved_tokens": 5678, "saved_usd": None}}}}
+    (tmp_path / "2-responses" / "account.json").write_text(json.dumps(account))
     compare(tmp_path, teachers=made.specs, tokenizer=word_tokens)
     report(tmp_path, sources=[{"name": "pool", "licence": "MIT", "terms": "no"}])
     page = (tmp_path / "report.html").read_text()
     assert 'id="students"' in page and 'id="chart-losses"' in page and 'id="chart-student_scores"' in page
-    assert 'id="forecast"' in page and "held" in page
+    assert "0 of 1 held" in page and "outside" in page
+    assert 'id="account"' in page and "1,234" in page and "5,678" in page
     assert "Student against student" in page
     assert "pool" in page and "no: compared, never written as training rows" in page
 
@@ -193,11 +197,11 @@ def test_a_loss_file_cut_by_a_kill_is_read_up_to_the_cut(tmp_path: Path) -> None
     assert report(tmp_path)["charts"] >= 12
 
 
-def test_a_forecast_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+def test_an_audit_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     made = make_run(tmp_path, TEACHERS, queries=30)
     compare(tmp_path, teachers=made.specs, tokenizer=word_tokens)
-    (tmp_path / "forecast.json").write_text("{")
-    with pytest.raises(UserMistake, match=r"forecast\.json is not JSON"):
+    (tmp_path / "3-verdicts" / "audit.json").write_text("{")
+    with pytest.raises(UserMistake, match=r"audit\.json is not JSON"):
         report(tmp_path)
 
 
@@ -223,6 +227,19 @@ def test_a_broken_report_json_is_told(tmp_path: Path) -> None:
     (tmp_path / "report.json").write_text("{")
     with pytest.raises(UserMistake, match="run compare again"):
         report(tmp_path)
+
+
+def test_the_page_of_compared_datasets_is_made_again_without_a_run(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        rows = [{"query": f"what is {n}", "response": f"{name} says {n}", "category": "math"} for n in range(12)]
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    out = tmp_path / "compared"
+    compare_existing([tmp_path / "one.jsonl", tmp_path / "two.jsonl"], out, quiet=True)
+    page = (out / "report.html").read_text()
+    assert "Dataset against dataset" in page and "passed at once" not in page
+    (out / "report.html").unlink()
+    assert run_stage(out, "report", quiet=True).exit_code == 0
+    assert (out / "report.html").read_text() == page
 
 
 def test_a_report_of_nothing_stands(tmp_path: Path) -> None:
@@ -260,30 +277,10 @@ def test_log_ticks_are_powers_of_two() -> None:
 # -- in a browser -------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    import shutil
-
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if chromium is None or driver is None:
-        pytest.skip("chromium and chromium-driver are not installed: `make system` installs them")
-    from selenium import webdriver
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for flag in (
-        "--headless=new",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--window-size=1300,900",
-    ):
-        options.add_argument(flag)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driven = webdriver.Chrome(options=options, service=Service(driver))
-    yield driven
-    driven.quit()
+def requests(browser: Any) -> list[str]:
+    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
+    return [url for url in sent if not url.startswith(("blob:", "data:", "about:"))]
 
 
 def opened(browser: Any, folder: Path, state: str = "") -> Any:
@@ -309,12 +306,6 @@ def open_first(browser: Any, query: str = "") -> str:
         lambda b: b.execute_script("return document.querySelector('.trace') || document.querySelector('.open .bad')")
     )
     return str(browser.execute_script("return document.querySelector('.open').textContent"))
-
-
-def requests(browser: Any) -> list[str]:
-    messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    sent = [m["params"]["request"]["url"] for m in messages if m["method"] == "Network.requestWillBeSent"]
-    return [url for url in sent if not url.startswith(("blob:", "data:", "about:"))]
 
 
 @pytest.mark.browser
@@ -384,6 +375,17 @@ def test_filters_filter_and_the_address_keeps_them(browser: Any, folder: Path) -
 
 
 @pytest.mark.browser
+def test_going_to_a_section_leaves_the_state_in_the_address(browser: Any, folder: Path) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    opened(browser, folder, "#q=question&is-am=missed")
+    browser.execute_script("document.querySelector('nav a[href=\"#rules\"]').click()")
+    assert browser.execute_script("return location.hash") == "#q=question&is-am=missed"
+    seen = "return document.getElementById('rules').getBoundingClientRect().top < innerHeight"
+    WebDriverWait(browser, 10).until(lambda b: b.execute_script(seen))
+
+
+@pytest.mark.browser
 def test_search_finds_by_words_and_a_link_opens_its_query(browser: Any, folder: Path) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
@@ -399,7 +401,9 @@ def test_search_finds_by_words_and_a_link_opens_its_query(browser: Any, folder: 
 
 
 @pytest.mark.browser
-def test_the_page_fits_a_phone(browser: Any, folder: Path) -> None:
+@pytest.mark.parametrize("of", ["folder", "named_badly"])
+def test_the_page_fits_a_phone(browser: Any, of: str, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(of)
     metrics = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:

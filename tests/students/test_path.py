@@ -72,7 +72,7 @@ def environment(folder: Path) -> dict[str, str]:
 
 def stillhouse(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "stillhouse", *words], cwd=folder, capture_output=True, text=True, timeout=300,
+        [sys.executable, "-m", "stillhouse", *words], cwd=folder, capture_output=True, text=True, timeout=1800,
         check=False, env=environment(folder),
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,6 +102,29 @@ def test_search_finds_whole_words_of_queries_by_text_id_and_key(server: Server) 
     assert json.loads(server.get("/api/search?q=%25.*%5B%3F")[2])["queries"] == []
 
 
+@pytest.mark.browser
+def test_the_served_page_shows_what_the_file_does_not_hold(server: Server, browser: Any) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    query = next(q for q in server.made.queries if _attempts(server, "constructor", q.key) > 2)
+    browser.get("about:blank")
+    browser.get_log("browser")
+    browser.get(f"http://127.0.0.1:{server.port}/#q={query.id}&open={query.key[:12]}")
+    wait = WebDriverWait(browser, 30)
+    wait.until(lambda b: b.find_elements("css selector", ".open .trace"))
+    shown = browser.find_elements("css selector", ".side:nth-child(2) .trace")
+    assert len(shown) == _attempts(server, "constructor", query.key)
+    browser.execute_script(
+        "const q = document.getElementById('q'); q.value = 'what is'; q.dispatchEvent(new Event('input'))"
+    )
+    wait.until(lambda b: b.find_element("id", "found").text.startswith("40 of 40"))
+    assert [entry for entry in browser.get_log("browser") if entry["level"] in ("SEVERE", "WARNING")] == []
+
+
+def _attempts(server: Server, teacher: str, key: str) -> int:
+    return sum(reply["query"] == key for reply in server.made.replies[teacher])
+
+
 HOSTILE_PATHS = [
     "/recipe.yaml", "/report/../recipe.yaml", "/report/%2e%2e/recipe.yaml", "/report/..%2frecipe.yaml", "//etc/passwd",
     "/report/%00.svg", "/report/link.svg", "/report/..%5crecipe.yaml", "/2-responses", "/report/", "/report.json",
@@ -160,6 +184,16 @@ def test_a_folder_without_a_report_is_told(tmp_path: Path) -> None:
         application(tmp_path)
     with pytest.raises(UserMistake, match="there is no run folder"):
         application(tmp_path / "missing")
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [(["--port", "99999"], "a number from 0 to 65535"), (["--host", "192.0.2.1"], "Cannot assign requested address")],
+)
+def test_where_it_cannot_listen_is_told(server: Server, given: list[str], told: str) -> None:
+    command = [sys.executable, "-m", "stillhouse", "serve", str(server.made.folder), *given]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2 and told in ended.stderr and "Traceback" not in ended.stderr
 
 
 def test_a_port_in_use_is_told(server: Server) -> None:

@@ -139,7 +139,7 @@ def wait_for_lines(partial: Path, count: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
 def test_what_was_judged_before_a_kill_or_ctrl_c_is_not_judged_again(tmp_path: Path, blow: signal.Signals) -> None:
-    rows = [math(n, 2 * n if n % 3 else -1) for n in range(12_000)]
+    rows = [math(n, f"\\sqrt{{{4 * n * n}}}" if n % 3 else "\\sqrt{-1}") for n in range(4_000)]  # a worker's work
     source, partial = write(tmp_path / "rows.jsonl", rows), tmp_path / "v.jsonl.partial"
     going = begin(tmp_path, source)
     wait_for_lines(partial, 100)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -83,6 +84,8 @@ def compare(
     for name, rules in compare_views.verdict_rules(run).items():
         if name in report["teachers"]:
             report["teachers"][name]["verdict_rules"] = rules
+    if run.audit_json.exists():
+        report["audit"] = orjson.loads(run.audit_json.read_bytes())["teachers"]
     report["made"] = made(tokens, population, token_sample if sampled else None, seed)
     # what distill proved of money, and whether the forecast held: null where there is none
     report["account"] = read_json(run.responses / "account.json")
@@ -184,7 +187,10 @@ def describe(
             for code, name in enumerate(population.categories)
         }
         add_shares(whole["categories"])
-        whole |= {"accepted_rules": side.rules, "dropped_rules": side.dropped, "finish_reasons": side.finish}
+        whole |= {"accepted_rules": side.rules, "dropped_rules": side.dropped}
+        whole["finish_reasons"] = dict(sum((Counter(part) for part in side.finish.values()), Counter[str]()))
+        for name, part in whole["categories"].items():
+            part["finish_reasons"] = side.finish.get(name, {})
         whole["facts"] = facts_of(spec)
         sections[spec.name] = whole
     pairs = primary(population, allowed, Effort(seed))

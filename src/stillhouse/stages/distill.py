@@ -12,21 +12,21 @@ from typing import Any
 
 from stillhouse.gauges import Progress
 from stillhouse.loop import state_counts
-from stillhouse.records import Part, TeacherSpec
-from stillhouse.session import sit
+from stillhouse.records import Part, TeacherSpec, Votes
+from stillhouse.session import Sat, sit
 from stillhouse.stages.distill_forecast import check_forecast
 from stillhouse.stages.distill_outputs import write_account, write_outputs
+from stillhouse.stages.distill_references import References
 from stillhouse.store.compaction import compact
-from stillhouse.store.queries import QueryTable
 from stillhouse.store.run import Run
-from stillhouse.store.tables import table_files
 
 
 @dataclass(slots=True)
 class Distilled:
     """What distill ends with. outcome: done, interrupted, budget or disk_full. waits: teacher -> reason -> how many
     pairs. notes: what the user should know. progress: the last row of each teacher that was at work. forecast_check:
-    whether the forecast held, where there is one and every pair is at rest."""
+    whether the forecast held, where there is one and every pair is at rest. references: how many the
+    vote supplied, by why, and how many queries it left without one."""
 
     outcome: str
     problem: str
@@ -36,6 +36,7 @@ class Distilled:
     notes: list[str] = field(default_factory=list)
     progress: list[Progress] = field(default_factory=list)
     forecast_check: dict[str, Any] | None = None
+    references: dict[str, int] = field(default_factory=dict)
 
 
 def distill(
@@ -54,18 +55,27 @@ def distill(
     watch: Callable[[list[Progress]], None] | None = None,
     tell: Callable[[str], None] | None = None,
     metrics: int | None = None,
+    votes: Votes | None = None,
 ) -> Distilled:
     """Run the loop over the run's kept queries until every pair rests. To call it again is to go on.
 
     verifiers: category -> part. versions: verifier -> version frozen in the recipe. wanted: positions of the queries
-    to ask (a pilot).
+    to ask (a pilot). votes: what the teachers' vote may do to references.
     """
-    table = QueryTable(table_files(run.queries, "kept"))
-    sat = sit(
-        run, table, teachers=teachers, judges=judges, verifiers=verifiers, versions=versions, attempts=attempts,
-        truncated_attempts=truncated_attempts, retries=retries, budget_usd=budget_usd, workers=workers, wanted=wanted,
-        watch=watch, tell=tell, metrics=metrics,
-    )  # fmt: skip
+    found = References(run, votes, verifiers, workers)
+    table = found.table()
+
+    def once(vote_round: int) -> Sat:
+        return sit(
+            run, table, teachers=teachers, judges=judges, verifiers=verifiers, versions=versions, attempts=attempts,
+            truncated_attempts=truncated_attempts, retries=retries, budget_usd=budget_usd, workers=workers,
+            wanted=wanted, watch=watch, tell=tell, metrics=metrics, awaiting_vote=(found.awaiting, vote_round),
+        )  # fmt: skip
+
+    sat = once(1)
+    while (vote_round := found.next_round(table, sat)) is not None:
+        table = found.table()
+        sat = once(vote_round)
     write_outputs(run, table, sat.index, sat.known, teachers, sat.identities, sat.pairs)
     counts = {name: state_counts(pairs) for name, pairs in sat.pairs.items()}
     write_account(run, sat.index, (*teachers, *judges.values()))
@@ -74,4 +84,6 @@ def distill(
         check = check_forecast(run, table, sat.index, teachers, attempts)
     if sat.outcome == "done" and run.store is None and not any(states["waiting"] for states in counts.values()):
         compact(run.journal)  # every reply as parquet too, read back and compared; the segments stay
-    return Distilled(sat.outcome, sat.problem, counts, sat.waits, sat.replies, sat.notes, sat.progress, check)
+    return Distilled(
+        sat.outcome, sat.problem, counts, sat.waits, sat.replies, sat.notes, sat.progress, check, found.counts
+    )

@@ -83,9 +83,9 @@ def evaluate(
 ) -> Evaluated:
     """Ask, count, write. benchmarks: a part and its samples per item, None for the benchmark's own.
 
-    alone: files of candidates that are not among these are taken away (their replies stay in the journal), as are
-    benchmarks that are not; otherwise these are added to what stands. What the loop could not ask or judge (a budget,
-    a dead endpoint) is `waiting`; nothing is paid for twice.
+    alone: files of students and controls that are not among these are taken away (their replies stay in the journal),
+    as are benchmarks that are not; otherwise these are added to what stands. What the loop could not ask or judge (a
+    budget, a dead endpoint) is `waiting`; nothing is paid for twice.
     """
     built = [(part.build(), samples) for part, samples in benchmarks]
     _check(candidates, built)
@@ -105,7 +105,9 @@ def evaluate(
             break
     if alone and done.outcome == "done":
         for file in set(_files(out)) - {out / f"{candidate.name}.json" for candidate in candidates}:
-            file.unlink()
+            former = json.loads(file.read_text(encoding="utf-8"))
+            if former["teacher"] or former["control"]:
+                file.unlink()
     order = {candidate.name: place for place, candidate in enumerate(candidates)}
     stand = [json.loads(file.read_text(encoding="utf-8")) for file in _files(out)]
     stand.sort(key=lambda one: (order.get(one["student"], len(order)), one["student"]))

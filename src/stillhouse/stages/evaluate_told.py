@@ -6,7 +6,7 @@ In: 7-evaluations. Out: lines for a terminal; they claim no gain that the interv
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,12 @@ def told(folder: Path) -> list[str]:
         lines += _table(benchmark, [one for one in made if benchmark in one["benchmarks"]])
     pairs = place / "pairs.json"
     if pairs.exists():
-        lines += _gains(made, json.loads(pairs.read_text(encoding="utf-8"))["pairs"])
+        compared = json.loads(pairs.read_text(encoding="utf-8"))
+        students = {group["name"] for group in compared["groups"] if group["kind"] == "teacher"}
+        lines += _gains(made, compared["pairs"], students)
+        probes = [one["probe"] for one in made if one.get("probe")]
+        if probes:
+            lines.append(f"A probe: small students ({probes[0]}); larger ones may rank the teachers otherwise.")
     return lines
 
 
@@ -54,7 +59,9 @@ def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.1f}%"
 
 
-def _gains(made: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]) -> list[str]:
+def _gains(
+    made: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]], students: Collection[str]
+) -> list[str]:
     """Each student against each control, in points, and whether the interval excludes zero."""
     controls = {one["student"]: one["control"] for one in made if one["control"]}
     lines = []
@@ -62,7 +69,7 @@ def _gains(made: Sequence[Mapping[str, Any]], pairs: Sequence[Mapping[str, Any]]
         if pair["measure"] != "pass_at_1" or pair["low"] is None:
             continue
         a_control, b_control = pair["a"] in controls, pair["b"] in controls
-        if a_control == b_control:
+        if a_control == b_control or not {pair["a"], pair["b"]} & set(students):
             continue
         student, control = (pair["b"], pair["a"]) if a_control else (pair["a"], pair["b"])
         sign = -1 if a_control else 1

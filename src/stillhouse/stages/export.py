@@ -31,6 +31,7 @@ from stillhouse.stages.export_rows import (
     kept_keys,
     read_filters,
     verifier_versions,
+    write_supplied,
 )
 from stillhouse.stages.export_shapes import SHAPES, check_shape, write_shape
 from stillhouse.stages.export_shards import SPAN_GROUPS, Counts, MakeRows
@@ -75,6 +76,7 @@ def export(
     shutil.rmtree(work, ignore_errors=True)
     with whole_file(work / "parallel.npy") as temporary, temporary.open("wb") as file:
         np.save(file, raw_keys(sorted(parallel)))
+    write_supplied(run, work / "supplied")
     counts = {"parallel": len(parallel), "withheld": 0, "terms_unknown": 0}
     for spec in teachers:
         place = out / spec.name
@@ -87,7 +89,7 @@ def export(
         task = MakeRows(
             run.responses / f"accepted-{spec.name}.parquet", tuple(table_files(run.queries, "kept")),
             run.filters / f"{spec.name}.parquet", spec, terms, tokenizer, run.folder / ".cache", work / "parallel.npy",
-            work,
+            work / "supplied", work,
         )  # fmt: skip
         with contextlib.nullcontext(engine) if engine is not None else Local(1) as worker:
             whole, shared = _write_teacher(place, task, worker, tokens)

@@ -5,16 +5,23 @@ In: rows of accepted responses and of kept queries. Out: rows of DATASET, and wh
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import yaml
 
 from stillhouse.records import TeacherSpec, normal_form
+from stillhouse.store.references import load_references, synthesised_constraints
 from stillhouse.store.rendering import rendered
 from stillhouse.store.run import Run
-from stillhouse.store.tables import read_batches
+from stillhouse.store.tables import read_batches, write_rows
+
+Scores = tuple[float | None, float | None]  # perplexity of the response given the query, and over both
+UNSCORED: Scores = (None, None)
 
 
 class SourceTerms:
@@ -32,11 +39,32 @@ class SourceTerms:
         return self._terms.get(source, self._worst)
 
 
+SUPPLIED = pa.schema([(name, pa.string()) for name in ("query", "ground_truth", "instruction_constrain", "by")])
+
+
+def write_supplied(run: Run, file: Path) -> None:
+    """What queries are verified by where they did not bring it, sorted by key: references of the vote (by `vote`),
+    constraints of the judge (by `judge`). SUPPLIED rows; the vote goes before the judge."""
+    rows = {key: {"instruction_constrain": text, "by": "judge"} for key, text in synthesised_constraints(run).items()}
+    rows |= {key: {"ground_truth": one.ground_truth, "by": "vote"} for key, one in load_references(run).items()}
+    write_rows(
+        file, ({"query": key, **dict.fromkeys(SUPPLIED.names[1:]), **rows[key]} for key in sorted(rows)), SUPPLIED
+    )
+
+
+def with_supplied(query: dict[str, Any], supplied: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The row of a query with what holds for it, and who supplied that."""
+    if supplied is None or (supplied["by"] == "judge" and query["instruction_constrain"] is not None):
+        return query
+    field = "ground_truth" if supplied["by"] == "vote" else "instruction_constrain"
+    return query | {field: supplied[field], "reference_by": supplied["by"]}
+
+
 def dataset_row(
     response: Mapping[str, Any],
     query: Mapping[str, Any],
     spec: TeacherSpec,
-    perplexity: float | None,
+    perplexity: Scores,
     source_terms: SourceTerms,
 ) -> dict[str, Any]:
     """One row of DATASET; `tokens` is left to the writer, which counts a batch at a time."""
@@ -46,6 +74,7 @@ def dataset_row(
     return {
         **{name: query[name] for name in ("key", "id", "category", "source", "system", "query", "ground_truth")},
         **{name: query[name] for name in ("test_case", "instruction_constrain")},
+        "reference_by": query.get("reference_by"),
         **{name: response[name] for name in ("attempt", "verify_rule", "verify_score", "finish_reason")},
         **{name: response[name] for name in ("prompt_tokens", "completion_tokens", "cost_usd")},
         "messages": [*turns, {"role": "assistant", "content": text}],
@@ -55,24 +84,30 @@ def dataset_row(
         "response_key": response["key"],
         "teacher": spec.name,
         "model": response["model"] or spec.model,
-        "ppl": perplexity,
+        "ppl": perplexity[0],
+        "ppl_full": perplexity[1],
         "teacher_terms": spec.terms,
         "source_terms": source_terms.of(query["source"]),
     }
 
 
-def read_filters(run: Run, teacher: str) -> tuple[set[str], dict[str, float]]:
+def scores_of(row: Mapping[str, Any]) -> Scores:
+    """Of a filter's row of rule perplexity."""
+    return row["score"], json.loads(row["detail"]).get("full") if row["detail"] else None
+
+
+def read_filters(run: Run, teacher: str) -> tuple[set[str], dict[str, Scores]]:
     """Keys of the responses that a filter dropped, and perplexities by response key."""
     file = run.filters / f"{teacher}.parquet"
     dropped: set[str] = set()
-    perplexity: dict[str, float] = {}
-    columns = ["response", "filter", "outcome", "score"]
+    perplexity: dict[str, Scores] = {}
+    columns = ["response", "filter", "outcome", "score", "detail"]
     for batch in read_batches(file, columns, batch_rows=65536) if file.exists() else ():
         for row in batch.to_pylist():
             if row["outcome"] == "fail":
                 dropped.add(row["response"])
             if row["filter"] == "perplexity" and row["score"] is not None:
-                perplexity[row["response"]] = row["score"]
+                perplexity[row["response"]] = scores_of(row)
     return dropped, perplexity
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from stillhouse.engines.shards import whole_file
 from stillhouse.records import Part, TeacherSpec
-from stillhouse.stages.export_rows import SourceTerms, dataset_row
+from stillhouse.stages.export_rows import UNSCORED, Scores, SourceTerms, dataset_row, scores_of, with_supplied
 from stillhouse.store.queries import raw_keys
 from stillhouse.store.tables import DATASET, to_table
 from stillhouse.store.tokens import Counted, TokenCounter, Tokenizer
@@ -87,7 +87,8 @@ class Made:
 
 @dataclass(frozen=True, slots=True)
 class MakeRows:
-    """Callable of the engine. parallel: file of sorted raw keys; cache: folder of the tokens known so far."""
+    """Callable of the engine. parallel: file of sorted raw keys; supplied: rows of SUPPLIED; cache: folder of the
+    tokens known so far."""
 
     accepted: Path
     queries: tuple[Path, ...]
@@ -97,6 +98,7 @@ class MakeRows:
     tokenizer: Part | Tokenizer | None
     cache: Path
     parallel: Path
+    supplied: Path
     work: Path
 
     def __call__(self, span: tuple[int, int]) -> Made:
@@ -108,7 +110,7 @@ class MakeRows:
         if missing is not None:
             raise ValueError(f"{self.accepted}: the query {missing} is not among the kept ones")
         rows = [
-            dataset_row(row, queries[row["query"]], self.spec, perplexity.get(row["key"]), self.terms)
+            dataset_row(row, queries[row["query"]], self.spec, perplexity.get(row["key"], UNSCORED), self.terms)
             for row in responses
         ]
         tokens = TokenCounter(self.tokenizer, self.cache)
@@ -125,24 +127,26 @@ class MakeRows:
             out.write_table(to_table(allowed, DATASET))
         return Made(path, shared, whole, both, tokens.fresh())
 
-    def _beside(self, keys: Sequence[str]) -> tuple[dict[str, Any], set[str], dict[str, float]]:
+    def _beside(self, keys: Sequence[str]) -> tuple[dict[str, Any], set[str], dict[str, Scores]]:
         """The kept queries of these keys, which responses filters dropped, and perplexities; only row groups in the
         range of the keys are read."""
         queries: dict[str, Any] = {}
         dropped: set[str] = set()
-        perplexity: dict[str, float] = {}
+        perplexity: dict[str, Scores] = {}
         if not keys:
             return queries, dropped, perplexity
         low, high, wanted = min(keys), max(keys), set(keys)
         for path in self.queries:
             table = pq.read_table(path, filters=[("key", ">=", low), ("key", "<=", high)])
             queries |= {row["key"]: row for row in table.to_pylist() if row["key"] in wanted}
+        inside = [("query", ">=", low), ("query", "<=", high)]
+        supplied = {row["query"]: row for row in pq.read_table(self.supplied, filters=inside).to_pylist()}
+        queries = {key: with_supplied(row, supplied.get(key)) for key, row in queries.items()}
         if self.filtered.exists():
-            columns = ["response", "filter", "outcome", "score"]
-            inside = [("query", ">=", low), ("query", "<=", high)]
+            columns = ["response", "filter", "outcome", "score", "detail"]
             for row in pq.read_table(self.filtered, columns=columns, filters=inside).to_pylist():
                 if row["outcome"] == "fail":
                     dropped.add(row["response"])
                 if row["filter"] == "perplexity" and row["score"] is not None:
-                    perplexity[row["response"]] = row["score"]
+                    perplexity[row["response"]] = scores_of(row)
         return queries, dropped, perplexity

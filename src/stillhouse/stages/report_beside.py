@@ -1,4 +1,4 @@
-"""What the page shows that report.json does not hold: losses, the forecast, repeated passages, an audit of verifiers.
+"""What the page shows that report.json does not hold: losses, repeated passages, an audit of verifiers.
 
 In: a run folder. Out: further keys beside those of report.json. Each may be missing, as stages are optional; a file
 that is there and cannot be read is a mistake that is told.
@@ -11,13 +11,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import orjson
 import pyarrow.compute as pc
 
 from stillhouse.records import UserMistake
-from stillhouse.store.index import load_index
-from stillhouse.store.rows import REPLY, STOPPED
 from stillhouse.store.run import Run
 from stillhouse.store.tables import read_batches
 
@@ -26,14 +23,12 @@ MOST_PASSAGES = 8
 
 
 def beside(run: Run, told: Mapping[str, Any]) -> dict[str, Any]:
-    """losses, forecast, filtering, repeats, stopped and audit of the run, those of them that are there."""
+    """losses, filtering, repeats and audit of the run, those of them that are there."""
     names = list(told["teachers"])
     found = {
         "losses": losses(run.students / "losses.jsonl", names),
-        "forecast": _json(run.folder / "forecast.json"),
         "filtering": _json(run.filters / "filters.json"),
         "repeats": repeats(run, names),
-        "stopped": stopped(run, told["teachers"]),
         "audit": _json(run.verdicts / "audit.json"),
     }
     return {name: value for name, value in found.items() if value}
@@ -89,20 +84,4 @@ def repeats(run: Run, teachers: Sequence[str]) -> dict[str, dict[str, Any]]:
                         passages[" ".join(str(match).split())] += 1
         if rules:
             out[name] = {"rules": dict(rules), "passages": passages.most_common(MOST_PASSAGES)}
-    return out
-
-
-def stopped(run: Run, teachers: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Of each teacher the replies that were stopped early, and what that saved at most, at its price of output."""
-    index = load_index(run.journals)
-    out: dict[str, dict[str, Any]] = {}
-    for name, part in teachers.items():
-        rows = index.rows(kind=REPLY, teacher=name)
-        rows = rows[index.finish[rows] == STOPPED]
-        if rows.size:
-            left = index.max_tokens[rows].astype(np.int64) - index.completion_tokens[rows]
-            saved = int(np.maximum(left, 0).sum())
-            rate = ((part.get("facts") or {}).get("price") or {}).get("output")
-            dollars = None if rate is None else saved * rate / 1e6
-            out[name] = {"replies": int(rows.size), "saved_tokens": saved, "saved_usd": dollars}
     return out

@@ -7,7 +7,7 @@ and the folder of SVG files leave such a chart out.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from stillhouse.stages import report_charts_right as right
@@ -59,7 +59,7 @@ CHARTS = (
     ),
     Chart(
         "kept_lengths", "length", "Length of kept replies",
-        "What a student would see: verified and filtered replies. Stroke: median. Logarithmic axis.",
+        "Verified and filtered replies, to whichever queries they are. Stroke: median. Logarithmic axis.",
         lambda report, width: sizes.ridges(report, "token_bins", "token_box", width),
     ),
     Chart(
@@ -74,7 +74,12 @@ CHARTS = (
     ),
     Chart(
         "length_boxes", "length", "Length of kept replies by category", BOX,
-        lambda report, width: sizes.boxes(report, "token_box", "tokens", width),
+        lambda report, width: sizes.boxes(report, "token_box", "tokens", width, divided=True),
+    ),
+    Chart(
+        "parallel_length_boxes", "length", "Length in the parallel set by category",
+        "What students are trained on: of each teacher the replies to the same queries. " + BOX,
+        lambda report, width: sizes.boxes(report, "parallel_token_box", "tokens", width),
     ),
     Chart(
         "perplexity_boxes", "cost", "Perplexity of kept replies by category",
@@ -118,10 +123,25 @@ CHARTS = (
 )  # fmt: skip
 
 
+# Of datasets that exist already some charts are read otherwise: nothing is known of what was not accepted.
+EXISTING = {
+    "overlap": ("Who has what", "Queries by the exact set of datasets that hold a verified reply: filled dots."),
+    "kept_lengths": ("Length of the replies", "Verified replies, of all queries of each dataset. Stroke: median. "
+                     "Logarithmic axis."),
+    "length_boxes": ("Length of the replies by category", BOX),
+    "perplexity_boxes": ("Perplexity of the replies by category", "As the datasets tell it. " + BOX),
+}  # fmt: skip
+
+
 def charts(report: Report, group: str | None = None) -> Iterator[tuple[Chart, Drawing, Drawing]]:
     """(chart, wide, narrow) of every chart that has something to draw."""
-    for chart in CHARTS:
+    for each in CHARTS:
+        chart = each
         if group is None or chart.group == group:
+            if report.get("matching") and chart.name in EXISTING:
+                chart = replace(chart, title=EXISTING[chart.name][0], note=EXISTING[chart.name][1])
+            if len(report.get("categories", {})) < 2:
+                chart = replace(chart, title=chart.title.removesuffix(" by category"))
             wide, narrow = chart.draw(report, WIDE), chart.draw(report, NARROW)
             if wide is not None and narrow is not None:
                 yield chart, wide, narrow

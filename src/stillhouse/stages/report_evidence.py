@@ -1,4 +1,4 @@
-"""What lies under the figures, as HTML: funnel, rules, repetition, contamination, terms, forecast, recipe.
+"""What lies under the figures, as HTML: funnel, rules, repetition, contamination, money, forecast, terms, recipe.
 
 In: report.json and what stands beside it, the recipe's text. Out: HTML; "" where there is nothing to show. Every text
 is escaped.
@@ -11,7 +11,7 @@ from html import escape
 from typing import Any
 
 from stillhouse.stages.report_svg import dollars, number, percent_tenth
-from stillhouse.stages.report_tables import DASH, Label, Report, columns, count, named, note, table, value
+from stillhouse.stages.report_tables import DASH, Label, Report, columns, count, named, note, table, two_places, value
 from stillhouse.stages.report_text import isolated, spoken, visible, words
 
 MOST_RULES = 30
@@ -120,7 +120,7 @@ def repeats(report: Report) -> str:
     rows = [
         [named(name, report), *(count(one["rules"].get(rule, 0)) for rule in rules_)] for name, one in found.items()
     ]
-    out = "<h3>Replies that repeat themselves</h3>" + table(head, rows)
+    out = "<h3>Replies that repeat themselves</h3>" + table(head, rows, kind="steps")
     passages = [
         [named(name, report), f'<span class="quote">{isolated(text, 240)}</span>', count(times)]
         for name, one in found.items() for text, times in one["passages"]
@@ -175,7 +175,15 @@ def terms(report: Report) -> str:
             MAY.get(str(facts.get("terms")), DASH), words(facts.get("licence") or "not stated", 80),
             _price(facts.get("price")),
         ])  # fmt: skip
-    head = ["teacher", "model", "family", "thinks", "may be trained on", "licence", "price"]
+    head = [
+        "dataset" if report.get("matching") else "teacher",
+        "model",
+        "family",
+        "thinks",
+        "may be trained on",
+        "licence",
+        "price",
+    ]
     shown_head, shown = columns(head, [[DASH if cell == "–" else cell for cell in row] for row in rows])
     out = table(shown_head, shown, range(1, len(shown_head)), kind="stack")
     sources = [
@@ -198,46 +206,62 @@ def _price(price: Mapping[str, float] | None) -> str:
     return f"{escape(told)}<small>per million tokens</small>"
 
 
-def stopped(report: Report) -> str:
-    """Replies that were stopped because they had fallen into a loop, and what that saved at most."""
+PURPOSES = {"distill": "teaching", "judge": "judging", "evaluate": "evaluation"}
+
+
+def account(report: Report) -> str:
+    """What was asked and paid, by the ledger of the journal: what was lost, and what early stops saved."""
+    held = report.get("account") or {}
     rows = [
-        [named(name, report), count(one["replies"]), count(one["saved_tokens"]), value(one["saved_usd"], dollars)]
-        for name, one in (report.get("stopped") or {}).items()
-    ]
+        [named(name, report), words(PURPOSES.get(purpose, purpose), 40),
+         *(count(one.get(key)) if one.get(key) else DASH for key in
+           ("paid", "faults", "maybe_paid", "in_doubt", "paid_twice", "stopped")),
+         value(one.get("paid_usd") or None, dollars), count(one["saved_tokens"]) if one.get("saved_tokens") else DASH,
+         value(one.get("saved_usd"), dollars)]
+        for name, purposes in sorted((held.get("teachers") or {}).items(), key=lambda item: _place(item[0], report))
+        for purpose, one in purposes.items()
+    ]  # fmt: skip
     if not rows:
         return ""
-    head = ["teacher", "replies stopped", "tokens saved at most", "dollars saved at most"]
-    told = "A reply that repeats itself is stopped; saved is what it would have had more, had it run to its limit."
-    return "<h3>Stopped early</h3>" + table(*columns(head, rows), kind="steps") + note(told)
+    head = ["teacher", "for", "replies paid", "faults", "of them maybe paid", "in doubt", "paid twice", "stopped early",
+            "dollars", "tokens saved at most", "dollars saved at most"]  # fmt: skip
+    told = (
+        "From the journal, as <code>stillhouse audit</code> proves it. In doubt: asked, no outcome on disk. A reply "
+        "that repeats itself is stopped; saved is what it would have had more, had it run to its limit."
+    )
+    return table(*columns(head, rows), texts=(1,), kind="stack steps") + note(told)
 
 
-FORECAST: tuple[tuple[str, str, Label], ...] = (
-    ("cost_usd", "dollars", dollars), ("tokens", "completion tokens", number), ("verified", "verified rows", count),
-    ("replies", "replies", count),
-)  # fmt: skip
-ACTUAL = {"cost_usd": "cost_usd", "tokens": "completion_tokens", "verified": "verified", "replies": "responses"}
+def _place(name: str, report: Report) -> tuple[int, str]:
+    """Teachers in the order of the recipe, then judges and others by name."""
+    names = list(report["teachers"])
+    return (names.index(name), "") if name in names else (len(names), name)
+
+
+FORECAST: dict[str, tuple[str, Label]] = {
+    "cost_usd": ("dollars", dollars), "tokens": ("completion tokens", number), "verified": ("verified rows", count),
+    "replies": ("replies", count), "hours": ("hours", two_places),
+}  # fmt: skip
 
 
 def forecast(report: Report) -> str:
     """What the pilot forecast, beside what came of it."""
-    made = report.get("forecast") or {}
-    rows = []
-    for name, mine in (made.get("teachers") or {}).items():
-        part = report["teachers"].get(name)
-        for key, told, label in FORECAST:
-            span = mine.get(key)
-            came = None if part is None or part.get("waiting") else part.get(ACTUAL[key])
-            if not isinstance(span, Mapping) or came is None:
-                continue
-            held = span["low"] <= came <= span["high"]
-            rows.append([
-                named(name, report), told, value(span["expected"], label, (span["low"], span["high"])),
-                value(came, label), "held" if held else '<b class="bad">outside</b>',
-            ])  # fmt: skip
-    if not rows:
+    made = report.get("forecast_check") or {}
+    if not made:
         return ""
-    pilot = f"From a pilot of {made.get('pilot', 0):,} of {made.get('queries', 0):,} queries, with 90 % intervals."
-    return note(pilot) + table(["teacher", "of", "forecast", "came to", "interval"], rows, (1, 4), kind="stack")
+    pilot = f"From a pilot of {made.get('pilot', 0):,} of {made.get('queries', 0):,} queries"
+    if not made.get("comparable"):
+        return note(f"{pilot}: it cannot be checked, {words(made.get('why'))}.")
+    rows = [
+        [named(name, report) if name in report["teachers"] else words(name), FORECAST[key][0],
+         value(one["expected"], FORECAST[key][1], (one["low"], one["high"])), value(one["actual"], FORECAST[key][1]),
+         "held" if one["held"] else '<b class="bad">outside</b>']
+        for name, measures in {**made["teachers"], "all teachers": made["total"]}.items()
+        for key, one in measures.items() if one is not None and key in FORECAST
+    ]  # fmt: skip
+    told = note(f"{pilot}, with intervals of {100 * made.get('confidence', 0.9):.0f} %: {made['held']} of {made['of']} "
+                "held.")  # fmt: skip
+    return told + table(["teacher", "of", "forecast", "came to", "interval"], rows, (1, 4), kind="stack")
 
 
 MADE = {

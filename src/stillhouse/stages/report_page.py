@@ -56,7 +56,7 @@ def page(
     style, script = _asset("report.css"), _asset("report.js")
     data = {
         "teachers": [visible(name) for name in report["teachers"]],
-        "index": packed(index) if index else None,
+        "index": packed(index) if index.get("key") else None,
         "total": total,
         "chunks": chunks,
     }
@@ -110,23 +110,28 @@ def as_served(html: str) -> str:
 
 def sections(report: Mapping[str, Any], recipe: str, index: Mapping[str, Any]) -> list[Section]:
     """(anchor, title, HTML) of what the page shows, in its order."""
-    names = list(report["teachers"])
+    names, existing = list(report["teachers"]), bool(report.get("matching"))
     funnel = evidence.funnel(report)
-    checks = evidence.rules(report) + evidence.repeats(report) + evidence.stopped(report) + audit(report)
+    checks = evidence.rules(report) + evidence.repeats(report) + audit(report)
     parts = [
-        ("teachers", "Teachers", tables.teachers(report)),
+        ("teachers", "Datasets" if existing else "Teachers", tables.teachers(report)),
         ("students", "Students", tables.students(report) + _charts(report, "students") + students(report)),
-        ("comparison", "Teacher against teacher", comparison(report)),
-        ("right", "Right answers", _charts(report, "right") + _wins_by_category(report)),
+        ("comparison", "Dataset against dataset" if existing else "Teacher against teacher", comparison(report)),
+        (
+            "right",
+            "Shared queries" if existing else "Right answers",
+            _charts(report, "right") + _wins_by_category(report),
+        ),
         ("length", "Length", _charts(report, "length")),
         ("cost", "Perplexity, attempts and cost", _charts(report, "cost")),
         ("categories", "By category", tables.categories(report)),
-        ("samples", "Samples side by side", _browser(names) if index else ""),
+        ("samples", "Samples side by side", _browser(names, existing) if index.get("key") else ""),
         ("funnel", "From queries to the parallel set", (_charts(report, "funnel") + funnel) if funnel else ""),
         ("rules", "Verifiers and filters", checks),
         ("contamination", "Contamination", evidence.contamination(report)),
+        ("account", "What was paid", evidence.account(report)),
         ("forecast", "Forecast and outcome", evidence.forecast(report)),
-        ("terms", "Teachers, sources and terms", evidence.terms(report) if names else ""),
+        ("terms", "Terms" if existing else "Teachers, sources and terms", evidence.terms(report) if names else ""),
         ("made", "Recipe and versions", evidence.made(report, recipe)),
     ]
     return [part for part in parts if part[2]]
@@ -243,8 +248,15 @@ def _wins_by_category(report: Mapping[str, Any]) -> str:
     return f'<details><summary>{told}</summary><div class="charts">{"".join(out)}</div></details>' if out else ""
 
 
-def _browser(teachers: Sequence[str]) -> str:
-    options = "".join(f'<option value="{key}">{told}</option>' for key, told in OUTCOMES)
+def _browser(teachers: Sequence[str], existing: bool) -> str:
+    outcomes = (("solved", "accepted"), ("unsolved", "not accepted")) if existing else OUTCOMES
+    shown = (
+        "Of each dataset its reply to the query."
+        if existing
+        else ("Of each teacher: its first attempt, and the reply that was accepted where that was a later one.")
+    )
+    unknown = " hidden" if existing else ""
+    options = "".join(f'<option value="{key}">{told}</option>' for key, told in outcomes)
     picks = "".join(
         f'<label>{isolated(name, 40)}<select id="outcome-{place}"><option value="">any outcome</option>{options}'
         "</select></label>"
@@ -254,15 +266,15 @@ def _browser(teachers: Sequence[str]) -> str:
         f'<span title="{words(name)}"><i class="swatch c{colour(place)}"></i>{isolated(name, 40)}</span>'
         for place, name in enumerate(teachers)
     )
-    return f"""<p class="note" id="shown">Of each teacher: its first attempt, and the reply that was accepted where that
-was a later one. The address of this page keeps what you see, so a link shows it to others.</p>
+    return f"""<p class="note" id="shown">{shown} The address of this page keeps what you see, so a link shows it to
+others.</p>
 <div class="filters">
 <label class="search">Search queries<input id="q" type="search" autocomplete="off" placeholder="words, an id or a key">
 </label>
 <label>Category<select id="category"><option value="">all</option></select></label>
 <label>Source<select id="source"><option value="">all</option></select></label>
 {picks}
-<label class="check"><input id="differ" type="checkbox">teachers differ at first</label>
+<label class="check"{unknown}><input id="differ" type="checkbox">teachers differ at first</label>
 <label class="check"><input id="traced" type="checkbox" checked>with traces</label>
 <button id="clear" type="button">Clear</button>
 </div>

@@ -96,7 +96,8 @@ def teachers(report: Report) -> str:
     for name, part in report["teachers"].items():
         tokens, first, ppl = part["tokens"] or {}, part.get("first_tokens") or {}, part["perplexity"] or {}
         rows.append([
-            named(name, report), _over(part["queries"], part["responses"], "replies"),
+            named(name, report),
+            _over(part["queries"], None if report.get("matching") else part["responses"], "replies"),
             _over(part["verified"], part["kept"], "kept"),
             value(part["pass_at_1"], percent_tenth, part.get("pass_at_1_interval")),
             value(part["verified_yield"], percent_tenth, part.get("verified_yield_interval")),
@@ -105,14 +106,19 @@ def teachers(report: Report) -> str:
             value(ppl.get("mean"), two_places), value(part["cost_usd"], dollars),
             value(part["cost_per_verified_usd"], per_thousand, part.get("cost_per_verified_interval")),
         ])  # fmt: skip
-    head = ["teacher", "queries", "verified", "pass@1", "verified yield", "tokens, first attempt", "tokens, kept",
+    head = [_kind(report), "queries", "verified", "pass@1", "verified yield", "tokens, first attempt", "tokens, kept",
             "perplexity", "dollars", DOLLARS]  # fmt: skip
     shared = plural(report["parallel"], "query is", "queries are")
     out = table(*columns(head, rows), kind="stack") + note(
-        f"{shared} kept by every teacher: the parallel set. Small figures are 95 % intervals: score intervals for "
-        "shares, bootstrap over queries for means and dollars."
+        f"{shared} kept by every {_kind(report)}: the parallel set. Small figures are 95 % intervals: score intervals "
+        "for shares, bootstrap over queries for means and dollars."
     )
     return out + unknown(report) + matching(report)
+
+
+def _kind(report: Report) -> str:
+    """What a row is of: a teacher, or a dataset that exists already."""
+    return "dataset" if report.get("matching") else "teacher"
 
 
 def _over(figure: float | None, beneath: float | None, noun: str) -> str:
@@ -158,7 +164,21 @@ def matching(report: Report) -> str:
     ]
     head = ["dataset", "rows", "without text", "below 0.9", "of a query seen before", "queries", "in every dataset",
             "in no other"]  # fmt: skip
-    return "<h3>Matched by their queries</h3>" + table(head, rows, kind="stack") if rows else ""
+    if not rows:
+        return ""
+    return "<h3>Matched by their queries</h3>" + table(head, rows, kind="stack") + _would_drop(report)
+
+
+def _would_drop(report: Report) -> str:
+    """What the filters of a run would drop of a sample of each dataset; nothing is dropped."""
+    found = report.get("would_drop") or {}
+    rules = sorted({rule for one in found.values() for rule in one["rules"]})
+    rows = [
+        [named(name, report), count(one["checked"]), *(count(one["rules"].get(rule, 0)) for rule in rules)]
+        for name, one in found.items() if one["checked"]
+    ]  # fmt: skip
+    head = ["dataset", "rows looked at", *(words(spoken(rule), 60) for rule in rules)]
+    return "<h3>What filters would drop of a sample</h3>" + table(head, rows, kind="stack") if rows and rules else ""
 
 
 def categories(report: Report) -> str:
@@ -180,13 +200,14 @@ def categories(report: Report) -> str:
                 value(mine["verified_yield"], percent_tenth, mine.get("verified_yield_interval")),
                 count(mine["kept"]), value(tokens.get("mean"), amount, mine.get("tokens_mean_interval")),
                 value(tokens.get("median"), number),
+                value(mine.get("share"), percent_tenth),
                 value(tokens["total"] / whole if tokens and whole else None, percent_tenth),
                 value((mine["perplexity"] or {}).get("mean"), two_places),
                 value((mine.get("attempts") or {}).get("mean"), two_places),
                 value(mine["cost_per_verified_usd"], per_thousand, mine.get("cost_per_verified_interval")),
             ])  # fmt: skip
-    head = ["category", "queries", "teacher", "pass@1", "verified yield", "kept", "tokens, kept", "median",
-            "share of tokens", "perplexity", "attempts", DOLLARS]  # fmt: skip
+    head = ["category", "queries", _kind(report), "pass@1", "verified yield", "kept", "tokens, kept", "median",
+            "share of rows", "share of tokens", "perplexity", "attempts", DOLLARS]  # fmt: skip
     return table(*columns(head, rows), texts=(2,), kind="grouped stack") if rows else ""
 
 

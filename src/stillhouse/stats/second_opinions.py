@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,8 +18,10 @@ from stillhouse.stats.rates import Interval, quantile
 
 DRAWS = 20_000
 
+K = TypeVar("K", bound=Hashable)
 
-def allocate(sizes: Mapping[Hashable, int], wanted: int) -> dict[Hashable, int]:
+
+def allocate(sizes: Mapping[K, int], wanted: int) -> dict[K, int]:
     """How many of each stratum to take: by share, at least one of each as far as that goes, never more than it has.
 
     wanted: in all. Strata that are smaller than their share leave the rest to the others.
@@ -43,12 +46,12 @@ def allocate(sizes: Mapping[Hashable, int], wanted: int) -> dict[Hashable, int]:
     return taken
 
 
-def draw(strata: Sequence[Hashable], keys: Sequence[str], counts: Mapping[Hashable, int], seed: int) -> list[int]:
+def draw(strata: Sequence[K], keys: Sequence[str], counts: Mapping[K, int], seed: int) -> list[int]:
     """Positions of the sample, ascending: of each stratum the `counts` with the lowest hash of seed and key.
 
     The same seed gives the same sample whatever the order, and a larger one contains a smaller one.
     """
-    places: dict[Hashable, list[tuple[bytes, int]]] = {}
+    places: dict[K, list[tuple[bytes, int]]] = {}
     for position, (stratum, key) in enumerate(zip(strata, keys, strict=True)):
         digest = hashlib.blake2b(f"{seed}:{key}".encode(), digest_size=8).digest()
         places.setdefault(stratum, []).append((digest, position))

@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from stillhouse.store.queries import QueryTable
+
 Array = NDArray[Any]
 
 
@@ -63,6 +65,16 @@ def verdicts_by_reply(table: pa.Table, frozen: Mapping[str, str], today: Mapping
         verifier=verifier[rows], outcome=_words(table["outcome"])[rows], rule=_words(table["rule"])[rows],
         score=table["score"].to_numpy()[rows].astype(np.float64),
     )  # fmt: skip
+
+
+def on_todays_references(known: Known, table: QueryTable) -> Known:
+    """Those verdicts that are on a query of the table with the reference that it has today."""
+    positions = table.positions(known.prompt)
+    there = positions >= 0
+    there[there] &= (known.verifier[there] == "structure") | (
+        known.reference[there] == table.references[positions[there]]
+    )
+    return known.only(there)
 
 
 def _words(column: pa.ChunkedArray) -> Array:

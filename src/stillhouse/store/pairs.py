@@ -16,6 +16,7 @@ from stillhouse.records import Verdict
 STATES = ("waiting", "verified", "unverified", "exhausted", "undecided", "too_long")
 WAITING, VERIFIED, UNVERIFIED, EXHAUSTED, UNDECIDED, TOO_LONG = range(6)
 TRUNCATED_RULE, UNVERIFIED_RULE, NOT_RECORDED_RULE = "truncated", "unverified", "not_recorded"
+NO_REFERENCE_RULE = "no_reference"  # there is nothing to verify by: another attempt would end as this one
 
 
 class Pairs:
@@ -33,7 +34,7 @@ class Pairs:
         self.unknown: NDArray[Any] = np.zeros(size, width)
         self.passed_at: NDArray[Any] = np.zeros(size, np.uint8)
         self.unverified: NDArray[Any] = np.zeros(size, np.bool_)
-        self.ended: NDArray[Any] = np.zeros(size, np.bool_)  # no further attempt can be had, as of a recorded teacher
+        self.ended: NDArray[Any] = np.zeros(size, np.bool_)  # no further attempt can be had, or judged
 
     def __len__(self) -> int:
         return len(self.judged)
@@ -56,6 +57,7 @@ class Pairs:
         order = np.argsort(-attempts[passed].astype(np.int64), kind="stable")  # the earliest pass is written last
         self.passed_at[positions[passed][order]] = attempts[passed][order]
         self.unverified[positions[passed & (rules == UNVERIFIED_RULE)]] = True
+        self.ended[positions[unknown & (rules == NO_REFERENCE_RULE)]] = True
 
     def note(self, position: int, attempt: int, verdict: Verdict) -> None:
         """One new verdict. A transient unknown is not noted: the pair waits and is judged again."""
@@ -67,10 +69,16 @@ class Pairs:
             self.truncated[position] |= bit
         if verdict.outcome == "unknown":
             self.unknown[position] |= bit
+            self.ended[position] |= verdict.rule == NO_REFERENCE_RULE
         if verdict.outcome == "pass":
             first = int(self.passed_at[position])
             self.passed_at[position] = min(first, attempt) if first else attempt
             self.unverified[position] = verdict.rule == UNVERIFIED_RULE
+
+    def unjudged(self, position: int) -> list[int]:
+        """The attempts that have no verdict yet, in order."""
+        judged = int(self.judged[position])
+        return [attempt for attempt in range(1, self.limit + 1) if not judged >> (attempt - 1) & 1]
 
     def is_judged(self, position: int, attempt: int) -> bool:
         return bool(int(self.judged[position]) >> (attempt - 1) & 1)

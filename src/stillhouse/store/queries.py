@@ -6,7 +6,8 @@ queries of chosen positions in order, a row group at a time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +29,11 @@ def raw_keys(keys: Sequence[str]) -> Keys:
 
 
 class QueryTable:
-    """Positions are rows in file order, file by file."""
+    """Positions are rows in file order, file by file. voted: references by query key that stand for those of the files
+    (store/references.py)."""
 
-    def __init__(self, files: Sequence[Path]) -> None:
+    def __init__(self, files: Sequence[Path], voted: Mapping[str, str] | None = None) -> None:
+        self._voted = voted or {}
         self.files = [pq.ParquetFile(f) for f in files]
         self._groups = [(f, g) for f in self.files for g in range(f.num_row_groups)]
         sizes = [f.metadata.row_group(g).num_rows for f, g in self._groups]
@@ -76,4 +79,7 @@ class QueryTable:
             table = table if rows is None else table.take(rows)
             places = range(int(end - start)) if rows is None else rows.tolist()
             for row, place in zip(table.to_pylist(), places, strict=True):
-                yield row_to_query(row), int(start) + place
+                query = row_to_query(row)
+                if query.key in self._voted:
+                    query = replace(query, ground_truth=self._voted[query.key])
+                yield query, int(start) + place

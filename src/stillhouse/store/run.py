@@ -153,6 +153,11 @@ class Run:
             return None
 
     @property
+    def audit_json(self) -> Path:
+        """What the audit of the verifiers found, once there was one."""
+        return self.verdicts / "audit.json"
+
+    @property
     def journal(self) -> Path:
         """The folder that this run's journal is written to."""
         return self.store or self.responses

@@ -62,6 +62,7 @@ class Embedded:
         servers: int | None = None,
         model_path: str | None = None,
         max_in_flight: int | None = None,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> None:
         self._chat = OpenAI(
             name,
@@ -82,6 +83,7 @@ class Embedded:
             stream=stream,
             early_stop=early_stop,
             timeout=timeout,
+            extra_body=extra_body,
             revision=model_revision(model_path),
             max_in_flight=max_in_flight or slots * (servers or usable_processors()),
         )

@@ -17,11 +17,9 @@ from stillhouse.store.run import Run
 from stillhouse.verbs.columns import aligned
 
 
-def audit(folder: Path, *, verifiers: bool = False) -> tuple[dict[str, Any], list[str]]:
+def audit(folder: Path) -> tuple[dict[str, Any], list[str]]:
     """The ledger as JSON and as lines. Raises UserMistake where no run stands."""
     run = Run(folder, read_only=True)
-    if verifiers:
-        raise UserMistake("audit --verifiers is not there yet in this version: audit RUN proves the payments")
     index = load_index(run.journals)
     ledger = audit_index(index, _prices(run))
     damage = [f"{d.segment}: {d.reason}" for d in index.damage]

@@ -55,12 +55,16 @@ async def verdict_of(
 ) -> Verdict:
     """By form, then by the category's verifier; settle: what to do where it would like to hear a judge (without: the
     verdict that it had so far stands)."""
-    formal = structure(response)
+    parts = response.parts
+    formal = structure(response, parts)
     if formal is not None:
         return formal
     verifier = at.get(query.category)
     if verifier is None:
         return Verdict.unknown("no_verifier", f"nothing here verifies category {query.category!r} without a judge")
+    plain = verifier.at_once(query, parts.answer) if verifier.at_once is not None else None
+    if plain is not None:
+        return plain
     verdict: Verdict | Ask = await work(pool, verifier, "__call__", query, response)
     if verifier.asks and isinstance(verdict, Verdict) and verdict.rule in ("timeout", "memory", "died", "error"):
         verdict = await work(pool, verifier, "ask", query, response, verdict)

@@ -24,9 +24,10 @@ from stillhouse.pipeline import Outcome
 from stillhouse.recipe import Parts, load_recipe, parts
 from stillhouse.records import Ask, Part, Query, Response, Teacher, UserMistake, Verdict
 from stillhouse.store.index import Index, load_index
-from stillhouse.store.known import Known, verdicts_by_reply
+from stillhouse.store.known import on_todays_references, verdicts_by_reply
 from stillhouse.store.queries import QueryTable
 from stillhouse.store.reading import read_responses
+from stillhouse.store.references import open_queries
 from stillhouse.store.replies import Replies
 from stillhouse.store.run import Run
 from stillhouse.store.tables import read_table, table_files
@@ -49,10 +50,9 @@ def reverify(folder: Path, *, diff: bool, adopt: bool, workers: int | None = Non
     made = load_recipe(folder / "recipe.yaml")
     found = parts(made, folder)
     with Run(folder) as run:
-        files = table_files(run.queries, "kept")
-        if not files:
+        if not table_files(run.queries, "kept"):
             raise UserMistake(f"{folder}: has no queries yet: `stillhouse run` begins with curate")
-        desk = _desk(run, QueryTable(files), found)
+        desk = _desk(run, open_queries(run), found)
         frozen = {**desk.today, **{k: v for k, v in made.verify.versions.items() if k in desk.today}}
         rows, judged_before = desk.rows_to_judge()
         outcomes = judged_before + desk.judge(rows, workers or max(1, os.cpu_count() or 2), quiet)
@@ -90,7 +90,7 @@ class _Desk:
         there = positions >= 0
         there[there] = verified[positions[there]]
         rows = rows[there]
-        known = current(verdicts_by_reply(load_verdicts(self.log), self.today, self.today), table)
+        known = on_todays_references(verdicts_by_reply(load_verdicts(self.log), self.today, self.today), table)
         done = np.isin(index.key[rows], known.key)
         outcomes = known.outcome[np.isin(known.key, index.key[rows])]
         return np.sort(rows[~done]), Counter(map(str, outcomes))
@@ -186,16 +186,6 @@ def _identities(run: Run, found: Parts, categories: set[str]) -> Rows:
         built = [spec.part.build() for spec in found.teachers]
         names = {teacher.identity(category) for teacher in built for category in categories}
     return np.array([bytes.fromhex(name) for name in sorted(names)], "S16")
-
-
-def current(known: Known, table: QueryTable) -> Known:
-    """Those verdicts that are on a query of the table with the reference that it has today."""
-    positions = table.positions(known.prompt)
-    there = positions >= 0
-    there[there] &= (known.verifier[there] == "structure") | (
-        known.reference[there] == table.references[positions[there]]
-    )
-    return known.only(there)
 
 
 def _told(

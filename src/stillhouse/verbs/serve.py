@@ -7,7 +7,9 @@ by a domain are refused, so that no web page can reach it under a name of its ow
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
+import os
 import re
 import socket
 import webbrowser
@@ -63,15 +65,17 @@ def serve(folder: Path, *, host: str = "127.0.0.1", port: int = PORT, open_brows
 
 
 def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:
+        raise UserMistake(f"--port {port}: a port is a number from 0 to 65535")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family)
     except socket.gaierror as error:
         raise UserMistake(f"--host {host}: {error.strerror}") from None
-    except OverflowError:
-        raise UserMistake(f"--port {port}: a port is a number from 0 to 65535") from None
     except OSError as error:
-        raise UserMistake(f"port {port} of {host}: {error.strerror}; --port 0 takes a free one") from None
+        why = os.strerror(error.errno) if error.errno else str(error)
+        free = "; --port 0 takes a free one" if error.errno == errno.EADDRINUSE else ""
+        raise UserMistake(f"port {port} of {host}: {why}{free}") from None
 
 
 def _address(host: str, port: int) -> str:

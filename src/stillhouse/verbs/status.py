@@ -23,7 +23,13 @@ def status(folder: Path) -> tuple[dict[str, Any], list[str]]:
     stage = f", in {value['stage']}" if value.get("stage") else ""
     lines = [f"{folder}: {value.get('state', 'running')}{stage}, {_span(ago)} ago"]
     lines += [f"  {line}" for line in str(value.get("problem") or "").splitlines()]
-    rows = value.get("teachers", [])
+    student = value.get("student")
+    if student:
+        lines.append(
+            f"  student {student['student']}: step {student['step']:,} of {student['total_steps']:,}, "
+            f"loss {student['loss']:.3f}, {_span(student['seconds_left'])} left"
+        )
+    rows = value.get("candidates" if value.get("stage") == "evaluate" else "teachers", [])
     for row in rows:
         lines += _told(row)
     spent = [row["spent_usd"] for row in rows if row.get("spent_usd") is not None]

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 
 from stillhouse.records import Ask, Query, Response, Verdict
+from stillhouse.stats.votes import groups
 from stillhouse.verifiers.choice_options import options
 from stillhouse.verifiers.judged import ask_science, settle_science
 from stillhouse.verifiers.math_extract import last_boxed
@@ -55,6 +57,15 @@ class Choice:
     def settle(self, query: Query, response: Response, reply: Response) -> Verdict | Ask:
         """Score / 5 by the judge's reply; one that cannot be read is asked for once more."""
         return settle_science(query, response, reply)
+
+    def stated(self, query: Query, response: Response) -> tuple[str, bool] | None:
+        """The letters that a reply chooses, for votes, and that they are its choice; None where it names none."""
+        letters = chosen(response.answer, query.text)
+        return None if letters is None else (_spell(letters), True)
+
+    def alike(self, answers: Sequence[str]) -> list[int]:
+        """Groups of answers that are equal."""
+        return groups(answers, str.__eq__)
 
     def check(self, query: Query) -> Verdict:
         """Gold self-check: a letter must pass as its own answer; free text needs a judge."""

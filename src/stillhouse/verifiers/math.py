@@ -7,13 +7,15 @@ may still say yes. Runs in a worker: the pool keeps the deadline and the memory 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from stillhouse.records import Ask, Query, Response, UserMistake, Verdict
+from stillhouse.stats.votes import groups
 from stillhouse.verifiers import math_backend, math_fast, math_judge, math_words
 from stillhouse.verifiers.choice_options import options
 from stillhouse.verifiers.math_clean import clean
 from stillhouse.verifiers.math_decide import decide, unreadable
-from stillhouse.verifiers.math_extract import extract, last_boxed
+from stillhouse.verifiers.math_extract import Found, extract, last_boxed, yes_or_no
 
 MODES = ("last", "required")
 MOST_SOUND = 50_000
@@ -85,6 +87,15 @@ class Math:
         found = extract(response.answer, unboxed=True)
         return math_judge.settle(query, "" if found is None else found.text, reply)
 
+    def stated(self, query: Query, response: Response) -> tuple[str, bool] | None:
+        """The final answer that a reply states, for votes, and whether it says so itself (by a box)."""
+        found = extract(response.answer, unboxed=self.unboxed)
+        return (found.text, found.boxed) if found is not None and found.text else None
+
+    def alike(self, answers: Sequence[str]) -> list[int]:
+        """Groups of answers that are equal, whichever of the two is taken as the reference."""
+        return groups(answers, lambda one, other: decide(one, other)[1] is True or decide(other, one)[1] is True)
+
     def check(self, query: Query) -> Verdict:
         """Gold self-check: the reference in a box must pass."""
         reference = reference_of(query)
@@ -108,6 +119,9 @@ class Math:
         if not reference:
             return Verdict.unknown("no_reference", "the query has no ground_truth")
         found = extract(answer, unboxed=self.unboxed)
+        if found is None or not found.boxed:
+            said = yes_or_no(answer) if self.unboxed and math_words.normal(clean(reference)) in ("yes", "no") else None
+            found = Found(said, False) if said else found
         if found is None:
             return Verdict.of(0, 1, "math_unboxed", r"the answer holds no \boxed and no formula")
         if not found.text:

@@ -93,6 +93,8 @@ def _accent(parser: Parser, name: str) -> Node | Grid:
     if name in ("mathbf", "underline"):  # emphasis
         return inner
     name = {"overrightarrow": "vec", "overline": "bar", "widehat": "hat"}.get(name, name)
+    if isinstance(inner, Node) and inner.op == "num" and not inner.number and name == "vec":
+        return inner
     if isinstance(inner, Node) and inner.op == "sym":
         return Node("sym", name=f"{name} {inner.name}")
     if isinstance(inner, Node) and inner.op == "mul" and all(part.op == "sym" for part in inner.args):

@@ -124,6 +124,8 @@ def _given(reference: Shape, answer: Shape) -> Result:
 def _residues(reference: Shape, answer: Shape) -> bool | None:
     """Congruent modulo one number; a missing modulus is forgiven."""
     if isinstance(reference, Residue) and isinstance(answer, Residue):
+        if reference.name and answer.name and reference.name != answer.name:
+            return False
         modulus = scalars(reference.modulus, answer.modulus)[1]
         if not modulus:
             return modulus

@@ -24,6 +24,7 @@ _GROUPS = re.compile(r"(?<!\d)\d{1,3}(?:,[1-9]\d{2})+(?!\d)")
 _COMMA_DECIMAL = re.compile(r"-?0,\d+")
 _PROSE_WORD = re.compile(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}(?![a-zA-Z])")
 _BOUND = re.compile(r"\bat (least|most)\b", re.IGNORECASE)
+_GROUP = re.compile(r"\\text\s?\{[^{}]*[a-zA-Z][^{}]*\}(?:\^\{?-?\d+\}?)?")
 _CJK = re.compile(r"[\u4e00-\u9fff]")
 MANY_WORDS, MANY_CHARACTERS = 7, 14
 ROUNDED_FROM = Fraction(1, 10)  # six places of a smaller number are fewer than six digits
@@ -90,6 +91,8 @@ def _by_math_verify(left: str, right: str) -> Decision:
         if "\\ldots" in text:  # Math-Verify drops the dots, and takes what is left for the whole
             rule = "reference" if text is left else "math_convention_ellipsis"
             return rule, None if text is left else False, "an ellipsis that cannot be compared"
+    if _words_apart(left, right):  # it drops them, and takes what is left for the whole
+        return "math_convention_unit", False, "the words behind the formulas differ"
     try:
         same = _ask_math_verify(left, right)
     except math_backend.UnreadableError:
@@ -97,6 +100,14 @@ def _by_math_verify(left: str, right: str) -> Decision:
     except Exception as error:  # noqa: BLE001  sympy raises of everything; unknown is what that means
         return "error", None, f"{type(error).__name__}: {error}"[:300]
     return "math_verify", same, "equal" if same else "different"
+
+
+def _words_apart(left: str, right: str) -> bool:
+    """Whether both sides have groups of words, units mostly, and other ones."""
+    one, two = (
+        sorted(re.sub(r"[\s{}]", "", group).lower() for group in _GROUP.findall(text)) for text in (left, right)
+    )
+    return bool(one) and bool(two) and one != two
 
 
 def _ask_math_verify(left: str, right: str) -> bool:

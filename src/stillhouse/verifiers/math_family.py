@@ -23,6 +23,9 @@ Values = set[tuple[str, tuple[int, ...]]]
 
 def families(reference: Shape, answer: Shape) -> bool | None:
     """Whether both give the same values; None where a side has another variable or no value."""
+    names = [_name_of(shape) for shape in (reference, answer)]
+    if all(names) and names[0] != names[1]:
+        return False
     left, right = _members(reference), _members(answer)
     if left is None or right is None:
         return None
@@ -31,6 +34,11 @@ def families(reference: Shape, answer: Shape) -> bool | None:
     if not some_left or not some_right:
         return None
     return _within(some_left, all_right) and _within(some_right, all_left)
+
+
+def _name_of(shape: Shape) -> str:
+    inner = shape.value if isinstance(shape, Family) else shape
+    return inner.name if isinstance(inner, Named) and inner.plain else ""
 
 
 def _members(shape: Shape) -> tuple[str, list[Member]] | None:

@@ -243,12 +243,12 @@ class Parser:
             base = num(in_words)
         else:
             base = single(self.argument())
-        if base.op != "num" or not token.text.isdigit() or not 2 <= base.number <= 36:
+        if base.op != "num" or not token.text.isdigit() or base.number.denominator != 1:
             raise UnreadableError("a number with a strange subscript")
         try:
-            value = int(token.text, int(base.number))
-        except ValueError as error:
-            raise UnreadableError("digits outside their base") from error
+            value = int(token.text, int(base.number) or 1)  # of base 0 int() would guess
+        except ValueError:  # digits outside their base: equal to nothing but itself
+            value = -(int(token.text) * 100 + int(base.number))
         return Node("call", (num(value), base), "based", Fraction(int(token.text)))
 
     def _name(self, token: Token) -> Node:

@@ -116,7 +116,7 @@ def _unit(rest: list[Token]) -> tuple[int, math_units.Unit | None]:
         if short or (rest[0].kind not in ("text", "word") and rest[0].text != "/"):
             return 1, None
     factor, words = math_units.multiple(words)
-    text = " ".join(words).replace("^ ", "^").strip()
+    text = " ".join(words).replace("^ ", "^").replace("^- ", "^-").strip()
     return factor, math_units.read(text) if text else math_units.Unit()
 
 

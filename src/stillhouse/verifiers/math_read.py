@@ -179,13 +179,14 @@ def _residue(text: str, modulus: str) -> Shape | None:
         plain = [item.value if isinstance(item, Named) else item for item in value.items]
         residues = tuple(Residue(item, divisor) for item in plain if isinstance(item, Scalar))
         return Many("bare", residues) if len(residues) == len(plain) else None
+    name = ""
     if isinstance(value, Named):
-        value = value.value
+        name, value = (value.name if value.plain else ""), value.value
     if isinstance(value, Relation):
         value = Scalar(value.right)
     if not isinstance(value, Scalar) or not isinstance(divisor, Scalar):
         return None
-    return Residue(value, divisor)
+    return Residue(value, divisor, name)
 
 
 def _in_words(text: str) -> Shape | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from stillhouse.verifiers.math_equal import DIGITS, arithmetic, constant
 from stillhouse.verifiers.math_shape import Many, Piece, Region, Relation, Scalar, Shape
+from stillhouse.verifiers.math_token import UnreadableError
 from stillhouse.verifiers.math_tree import Node, has, num, symbols
 
 MAX_COUNTED = 300
@@ -30,20 +31,30 @@ def chain_region(nodes: list[Scalar], ops: list[str]) -> Region | None:
         return _half(nodes[at].node.name, op, bound)
     if len(nodes) == 3 and nodes[1].node.op == "sym" and set(ops) <= {"<", "<="}:
         name = nodes[1].node.name
-        return Region((Piece(end_of(nodes[0]), ops[0] == "<=", end_of(nodes[2]), ops[1] == "<="),), name)
+        return Region((piece_of(nodes[0], ops[0] == "<=", nodes[2], ops[1] == "<="),), name)
     if len(nodes) == 3 and nodes[1].node.op == "sym" and set(ops) <= {">", ">="}:
         name = nodes[1].node.name
-        return Region((Piece(end_of(nodes[2]), ops[1] == ">=", end_of(nodes[0]), ops[0] == ">="),), name)
+        return Region((piece_of(nodes[2], ops[1] == ">=", nodes[0], ops[0] == ">="),), name)
     return None
 
 
-def end_of(scalar: Scalar) -> Scalar | None:
-    """An end of an interval; None is infinity."""
-    return None if scalar.infinite else scalar
+def piece_of(low: Scalar, low_closed: bool, high: Scalar, high_closed: bool) -> Piece:
+    """An interval between two ends. Raises UnreadableError where it begins at infinity or ends at minus infinity."""
+    if low.infinite > 0 or high.infinite < 0:
+        raise UnreadableError("an interval that ends before it begins")
+    return Piece(None if low.infinite else low, low_closed, None if high.infinite else high, high_closed)
+
+
+def _open_pair(many: Many) -> Piece | None:
+    """Two numbers in round brackets as an open interval; None for anything else."""
+    low, high = many.items if len(many.items) == 2 else (None, None)
+    if many.kind != "tuple" or not isinstance(low, Scalar) or not isinstance(high, Scalar):
+        return None
+    return None if low.infinite > 0 or high.infinite < 0 else piece_of(low, False, high, False)
 
 
 def _half(name: str, op: str, bound: Scalar) -> Region | None:
-    end = end_of(bound)
+    end = None if bound.infinite else bound
     if op in ("<", "<="):
         return Region((Piece(None, False, end, op == "<="),), name)
     if op in (">", ">="):
@@ -60,11 +71,8 @@ def interval_of(shape: Shape) -> Region | None:
     if isinstance(shape, Many) and shape.kind == "set" and shape.items:
         points = [Piece(item, True, item, True) for item in shape.items if isinstance(item, Scalar) and item.plain]
         return union([Region(tuple(points))]) if len(points) == len(shape.items) else None
-    if isinstance(shape, Many) and shape.kind == "tuple" and len(shape.items) == 2:
-        low, high = shape.items
-        if isinstance(low, Scalar) and isinstance(high, Scalar):
-            return Region((Piece(end_of(low), False, end_of(high), False),))
-    return None
+    pair = _open_pair(shape) if isinstance(shape, Many) else None
+    return None if pair is None else Region((pair,))
 
 
 def of_relation(left: Node, op: str, right: Node) -> Relation:

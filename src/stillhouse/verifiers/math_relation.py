@@ -5,6 +5,7 @@ In: two shapes of which one is a Named or a Relation, and how to compare what is
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from stillhouse.verifiers.math_equal import proportional
@@ -23,6 +24,10 @@ def named(reference: Shape, answer: Shape, compare: Compare) -> Result:
         alike = reference.function == answer.function and reference.plain and answer.plain
         if alike and reference.name != answer.name:
             return "math_convention_name", False
+        if not reference.plain and not answer.plain and _other_name(reference.name, answer.name):
+            return "math_convention_name", False
+        if reference.name == answer.name and _other_place(reference, answer):
+            return "math_convention_name", False
         return compare(reference.value, _with_argument(reference, answer))
     if isinstance(reference, Named):
         if isinstance(answer, Relation):
@@ -36,10 +41,24 @@ def named(reference: Shape, answer: Shape, compare: Compare) -> Result:
     return compare(reference, answer.value)
 
 
+def _other_name(one: str, other: str) -> bool:
+    """Whether two names that are more than a letter are of one form and differ: angle A and angle B, P(X=1), P(X=2)."""
+    return one != other and re.sub(r"[A-Za-z0-9]", "#", one) == re.sub(r"[A-Za-z0-9]", "#", other)
+
+
+def _other_place(reference: Named, answer: Named) -> bool:
+    """Whether two numbers are values of one function at different places: f(2) and f(3), P(A) and P(B)."""
+    one, other = reference.argument, answer.argument
+    if one == other or not one or not other or not re.search(r"[A-Z0-9]", one + other):
+        return False
+    values = [named.value for named in (reference, answer)]
+    return all(isinstance(value, Scalar) and not symbols(value.node) for value in values)
+
+
 def _with_argument(reference: Named, answer: Named) -> Shape:
     """The answer's value with the reference's argument: f(t) = 2t is f(x) = 2x."""
     one, other, value = reference.argument, answer.argument, answer.value
-    if not one or not other or one == other or not isinstance(value, Scalar) or one in symbols(value.node):
+    if one == other or not isinstance(value, Scalar) or other not in symbols(value.node) or one in symbols(value.node):
         return value
     return replace(value, node=substitute(value.node, {other: Node("sym", name=one)}))
 

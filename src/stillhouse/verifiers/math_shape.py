@@ -40,10 +40,10 @@ class Scalar:
 class Many:
     """bare: `a, b`; set: braces; tuple: round brackets (two in them may be an open interval) or angle brackets.
 
-    bracket: square ones around three or more; sum: terms of a sum with an ellipsis.
+    bracket: square ones around three or more; sum: terms of a sum with an ellipsis; any: conditions joined by "or".
     """
 
-    kind: Kind["bare", "set", "tuple", "bracket", "sum"]
+    kind: Kind["bare", "set", "tuple", "bracket", "sum", "any"]
     items: tuple[Shape, ...]
 
 
@@ -155,10 +155,11 @@ class Cases:
 
 @dataclass(frozen=True, slots=True)
 class Residue:
-    """A number modulo another: x = 3 (mod 7)."""
+    """A number modulo another, and whose it is: x = 3 (mod 7)."""
 
     value: Scalar
     modulus: Scalar
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from stillhouse.verifiers.math_lists import progression
 from stillhouse.verifiers.math_piecewise import environment
 from stillhouse.verifiers.math_piecewise import read as read_cases
 from stillhouse.verifiers.math_quantity import quantity
-from stillhouse.verifiers.math_region import end_of, intersect, pieces_of_set, union, whole_numbers
+from stillhouse.verifiers.math_region import intersect, interval_of, piece_of, pieces_of_set, union, whole_numbers
 from stillhouse.verifiers.math_shape import EMPTY, Many, Named, Numbers, Piece, Region, Relation, Scalar, Shape
 from stillhouse.verifiers.math_token import Token, UnreadableError
 from stillhouse.verifiers.math_tree import Node, num
@@ -106,10 +106,9 @@ def _set_algebra(parts: list[list[Token]], links: list[str], depth: int, stateme
 def _as_region(shape: Shape) -> Region:
     if isinstance(shape, Region):
         return shape
-    if isinstance(shape, Many) and shape.kind == "tuple" and len(shape.items) == 2:
-        low, high = shape.items
-        if isinstance(low, Scalar) and isinstance(high, Scalar):
-            return Region((Piece(end_of(low), False, end_of(high), False),))
+    pair = interval_of(shape) if isinstance(shape, Many) and shape.kind == "tuple" else None
+    if pair is not None:
+        return pair
     if isinstance(shape, Many) and shape.kind == "set":
         points = [item for item in shape.items if isinstance(item, Scalar)]
         if len(points) == len(shape.items):
@@ -159,7 +158,7 @@ def _wrapped(body: list[Token], depth: int, statement: Statement) -> Shape | Non
     if len(items) == 2 and (opener, closer) != ("(", ")"):
         low, high = items
         if isinstance(low, Scalar) and isinstance(high, Scalar):
-            return Region((Piece(end_of(low), opener == "[", end_of(high), closer == "]"),))
+            return Region((piece_of(low, opener == "[", high, closer == "]"),))
     return Many("tuple" if opener == "(" else "bracket", tuple(items))
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from stillhouse.verifiers.math_cut import MAX_NESTING, is_dots, split, text_of
 from stillhouse.verifiers.math_number import GuardError
 from stillhouse.verifiers.math_parse import Parser
-from stillhouse.verifiers.math_region import chain_region, end_of, intersect, of_relation, pieces_of_set, union
+from stillhouse.verifiers.math_region import chain_region, intersect, interval_of, of_relation, pieces_of_set, union
 from stillhouse.verifiers.math_shape import (
     Dots,
     Family,
@@ -54,7 +54,7 @@ def statement(all_tokens: list[Token], depth: int) -> Shape:
     if isinstance(parameter, Named) and isinstance(parameter.value, Numbers):
         return Family(parameter.name, shapes[0] if len(shapes) == 2 else _listed(shapes[:-1], links))
     first = shapes[0]
-    conditioned = all(isinstance(shape, Region | Relation) for shape in shapes[1:])
+    conditioned = not {"or", "lor"} & set(links) and all(isinstance(shape, Region | Relation) for shape in shapes[1:])
     if conditioned and (
         isinstance(first, Scalar) or (isinstance(first, Named) and not isinstance(first.value, Region))
     ):
@@ -89,18 +89,30 @@ def _unknowns(system: Many) -> bool:
 
 def _listed(shapes: list[Shape], links: list[str]) -> Shape:
     """Several clauses: regions are joined or cut, everything else is a bare list."""
+    if links and set(links) <= {"or", "lor"} and any(isinstance(shape, Region) for shape in shapes):
+        shapes = [_as_points(shape) for shape in shapes]  # x = 1 or x > 3
     regions = [shape for shape in shapes if isinstance(shape, Region)]
     if len(regions) == len(shapes) and len({region.variable for region in regions}) == 1:
         if any(link in ("or", "lor") for link in links):
             return union(regions)
         cut = intersect(regions)
         return union(regions) if cut is None or not cut.pieces else cut
+    conditions = all(isinstance(shape, Region | Relation) for shape in shapes)
+    if conditions and links and all(link in ("or", "lor") for link in links):
+        return Many("any", tuple(shapes))  # of several variables: one of them holds
     flat: list[Shape] = []
     for shape in shapes:
         flat.extend(
             shape.items if isinstance(shape, Many) and shape.kind == "bare" and not _unknowns(shape) else (shape,)
         )
     return Many("bare", tuple(flat))
+
+
+def _as_points(shape: Shape) -> Shape:
+    """`x = 1` as a region of one point, beside other regions."""
+    if not isinstance(shape, Named) or not shape.plain or shape.function or not isinstance(shape.value, Scalar):
+        return shape
+    return Region((Piece(shape.value, True, shape.value, True),), shape.name) if shape.value.plain else shape
 
 
 def _clause(body: list[Token], depth: int) -> Shape:
@@ -135,6 +147,10 @@ def _chain(sides: list[list[Token]], ops: list[str], depth: int) -> Shape:
     if "=" in ops and ops[0] == "=" and len(ops) > 1 and "=" not in ops[1:]:
         raise UnreadableError("a definition of a relation")
     found = [_side_or_ratio(side, depth) for side in sides]
+    if ops == ["!="] and isinstance(found[1], Many) and isinstance(found[0], Scalar) and found[0].node.op == "sym":
+        outside = pieces_of_set(found[1])  # x is neither 1 nor -1
+        if outside is not None:
+            return replace(outside, variable=found[0].node.name)
     nodes = [scalar for scalar in found if isinstance(scalar, Scalar)]
     if len(nodes) != len(found):
         raise UnreadableError("a relation between something else than numbers")
@@ -158,10 +174,9 @@ def _membership(sides: list[list[Token]], ops: list[str], depth: int) -> Shape:
         return replace(outside, variable=name)
     if isinstance(value, Region):
         return replace(value, variable=name)
-    if isinstance(value, Many) and value.kind == "tuple" and len(value.items) == 2:
-        low, high = value.items
-        if isinstance(low, Scalar) and isinstance(high, Scalar):
-            return Region((Piece(end_of(low), False, end_of(high), False),), name)
+    pair = interval_of(value) if isinstance(value, Many) and value.kind == "tuple" else None
+    if pair is not None:
+        return replace(pair, variable=name)
     return Named(name, value)
 
 
@@ -180,7 +195,7 @@ def _equation(sides: list[list[Token]], depth: int) -> Shape:
     if not isinstance(left, Scalar) or not isinstance(value, Scalar):
         return Named(text_of(sides[0]), value, plain=False)
     if not symbols(left.node):
-        return value if len(sides) > 1 and not symbols(value.node) else Named(text_of(sides[-1]), left, plain=False)
+        return value if not symbols(value.node) else Relation(value.node, "=", left.node)
     length = left.node.args[0] if left.node.op == "call" and left.node.name == "abs" else None
     if not symbols(value.node) and (_is_segment(left.node) or (length is not None and _is_length(length))):
         return Named(text_of(sides[0]), value, plain=False)
@@ -198,7 +213,7 @@ def _is_length(node: Node) -> bool:
 
 
 def _name_of(side: list[Token]) -> tuple[str, bool, str] | None:
-    """The name that a left side is, whether it is a function's, and of what one variable; None for an expression."""
+    """The name that a left side is, whether it is a function's, and of what; None for an expression."""
     if not side:
         return None
     try:
@@ -216,6 +231,5 @@ def _name_of(side: list[Token]) -> tuple[str, bool, str] | None:
     if not rest:
         return made.name, False, ""
     if rest[0].text == "(" and rest[-1].text == ")" and not any(t.kind == "op" and t.text in "+-*/" for t in rest):
-        argument = rest[1].text if len(rest) == 3 and rest[1].kind == "sym" else ""
-        return made.name, True, argument
+        return made.name, True, text_of(rest[1:-1])
     return None

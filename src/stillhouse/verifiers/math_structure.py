@@ -83,7 +83,7 @@ def _lists(left: Many, right: Many, compare: Compare) -> Result:
     if len(left.items) * len(right.items) > MAX_PAIRS:
         raise GuardError("lists of too many items")
     if any(isinstance(item, Dots) for item in (*left.items, *right.items)):
-        if (left.kind == "sum") != (right.kind == "sum"):
+        if any((left.kind == kind) != (right.kind == kind) for kind in ("sum", "tuple", "bracket")):
             return "math_convention_ellipsis", False
         return "math_convention_ellipsis", with_dots(left, right, compare)
     letters = _letters(left), _letters(right)
@@ -93,6 +93,8 @@ def _lists(left: Many, right: Many, compare: Compare) -> Result:
     if named is not None:
         return "math_convention_name", named
     kinds = {left.kind, right.kind}
+    if "any" in kinds:
+        return "math_convention_list", len(kinds) == 1 and covers(left.items, right.items, compare)
     if kinds <= {"bare", "set"}:
         return "math_convention_list", covers(left.items, right.items, compare)
     if kinds <= {"tuple", "bracket"}:
@@ -123,7 +125,10 @@ def _letters(many: Many) -> str | None:
 
 
 def _assignments(left: Many, right: Many, compare: Compare) -> bool | None:
-    """`x=1, y=2` against itself in any order, or against the tuple (1, 2) in the order of the alphabet."""
+    """`x=1, y=2` against itself in any order, or against the tuple (1, 2) or the list 1, 2, in alphabetical order.
+
+    A reference that is a list has no order, so an answer may name its values as it likes; a set is no such system.
+    """
     a, b = _by_name(left), _by_name(right)
     if a is None and b is None:
         return None
@@ -136,7 +141,9 @@ def _assignments(left: Many, right: Many, compare: Compare) -> bool | None:
     values = [named[name] for name in sorted(named)]
     if len(values) != len(other.items):
         return False
-    if other.kind == "tuple":
+    if other.kind == "set":
+        return False
+    if other.kind == "tuple" or (other.kind == "bare" and a is not None):
         pairs = zip(values, other.items, strict=True)
         return all_of([(compare(v, o) if a is not None else compare(o, v))[1] for v, o in pairs])
     return None

@@ -16,6 +16,7 @@ from stillhouse.verifiers.math_words import word_set
 
 F = Fraction
 ZERO, ONE = F(0), F(1)
+MOST_POWER = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ _IRREGULAR = {"feet": "foot", "inches": "inch", "men": "man", "women": "woman", 
               "kilometres": "kilometer", "centimetres": "centimeter", "dollars": "dollar", "degrees": "degree",
               "Dollars": "dollar", "°": "degree"}  # fmt: skip
 _POWER_WORDS = {"square": 2, "squared": 2, "sq": 2, "cubic": 3, "cubed": 3, "cu": 3, "平方": 2, "立方": 3}
-_WORD = re.compile(r"[A-Za-zµ°]+|[\u4e00-\u9fff]+|\^\{?-?\d\}?|[/*·]|(?<=[a-z])[23](?!\d)")
+_WORD = re.compile(r"[A-Za-zµ°]+|[\u4e00-\u9fff]+|\^\{?-?\d+\}?|[/*·]|(?<=[a-z])[23](?!\d)")
 _CLOSE = re.compile(r"[\u4e00-\u9fff]+")
 # a phrase with one of these says more than a unit
 _NO_UNIT = word_set(
@@ -168,7 +169,7 @@ def read(text: str) -> Unit | None:
             continue
         elif piece[0] == "^" or piece.isdigit():
             power = int(re.sub(r"[^\d-]", "", piece))
-            if not found or abs(power) > 4:
+            if not found or not power or abs(power) > MOST_POWER:
                 return None
             found[-1] = (found[-1][0], found[-1][1] * power)
         elif piece in _POWER_WORDS and piece not in ("squared", "cubed"):

@@ -29,6 +29,7 @@ _GROUPS = (
     "infinite number of solutions", "无穷多",
      "无数", "无数个", "无穷多个"),
     ("all real numbers", "all reals", "reals", "any real number", "全体实数", "任意实数", "所有实数", "实数",
+    "all real x", "any real x", "every real x", "all real values of x", "all values of x", "all x",
     "every real number", "real numbers"),
     ("integers", "all integers", "set of integers", "set of all integers", "any integer", "整数", "全体整数",
     "所有整数"),
@@ -79,6 +80,9 @@ _WORD = re.compile(r"(?<![\\A-Za-z])(?!sqrt|pi|sin|cos|tan|log|ln|exp|infinity|o
 _TAIL = re.compile(
     r"\s*(?:\\text\s?\{\s*)?\b(?:is|are)\s+(?:the\s+)?(?:only\s+)?(?:possible\s+)?(?:values?|solutions?|answers?|ones?)\s*\}?$",
     re.IGNORECASE,
+)
+_NO_SUCH = re.compile(
+    r"no (?:such )?(?:\w+ ){0,2}(?:solutions?|values?|numbers?|integers?|roots?|pairs?|triples?)(?: exists?)?"
 )
 _CIRCLED = re.compile("[①-⑳]{2,}")
 MAX_WORDS, LISTED_WORDS = 8, 2
@@ -133,6 +137,8 @@ def normal(text: str) -> str | None:
     if dated is not None:
         return dated
     listed = [re.sub(r"[^\w\s]", "", piece).strip() for piece in re.split(r",|;|\band\b", plain.lower())]
+    if _NO_SUCH.fullmatch(" ".join(words)):
+        return NOTHING
     if len(listed) > 1 and all(piece and len(piece.split()) <= LISTED_WORDS for piece in listed):
         return ", ".join(sorted(listed))
     kept = [word for word in words if word not in ("the", "a", "an", "is", "are", "it")] or words

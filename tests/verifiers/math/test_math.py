@@ -2,7 +2,13 @@
 
 import asyncio
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
+import latex2sympy2_extended  # type: ignore[import-untyped]  # what Math-Verify parses with
 import pytest
 
 from stillhouse.records import Ask, Message, Part, Query, Response, UserMistake, Verdict
@@ -142,6 +148,23 @@ def test_the_canary_fails_loudly_where_math_verify_is_damaged(monkeypatch: pytes
         Math().canary()
 
 
+def test_a_missing_file_of_math_verify_breaks_the_pool_before_any_pair_is_judged(tmp_path: Path) -> None:
+    """Its errors are swallowed as "different": with one file gone, a bare harness would call most answers wrong."""
+    package = Path(latex2sympy2_extended.__file__).parent
+    shutil.copytree(package, tmp_path / package.name, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in (tmp_path / package.name).rglob("PSParser.py"):
+        file.rename(file.with_suffix(".hidden"))
+    script = (
+        "from stillhouse.records import Part; from stillhouse.workers import WorkerPool\n"
+        "with WorkerPool({'math': Part('stillhouse.verifiers.math:Math')}, workers=1) as pool:\n"
+        "    print(list(pool.imap('math', 'canary', [()], deadline=3.0)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    ran = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=120)
+    assert ran.returncode != 0
+    assert "PSParser" in ran.stderr and "[None]" not in ran.stdout
+
+
 HOSTILE = [
     "((((5!)!)!)!)", r"10^{100000000}", r"10^{10^{100}}", r"9^{9^{9^{9}}}", r"(1+x)^{1000000}",
     "(" * 5000 + "5" + ")" * 5000,
@@ -156,6 +179,10 @@ HOSTILE = [
     "=".join(["x"] * 2000), " or ".join(["5"] * 1500), r"\approx".join(["5"] * 1500), r"\pm".join(["5"] * 300),
     r"\sin(10^{10000000})", r"\lfloor 10^{100000}\pi \rfloor", r"2^{2^{2^{2^{2^{2}}}}}", r"\sqrt[1000000]{2}",
     "x_" * 2000,
+    r"\{x\in\mathbb{Z}:0\le x\le 10^{9999}\}", ",".join([r"\{x\in\mathbb{Z}:0\le x\le 300\}"] * 100),
+    r"x\equiv 1 \pmod 3 or " * 300, r"\begin{cases}" + r"x & x>1 \\ " * 500 + r"\end{cases}", r"\begin{cases}" * 500,
+    r"(\begin{pmatrix}" + r"\\".join("&".join(["x"] * 10) for _ in range(10)) + r"\end{pmatrix})^4",
+    "all real numbers except " * 300 + "0", "June " * 1500, "①" * 5900, "+".join(["5000!"] * 300), r"*\pmod" * 3000,
     "[0,1]" + r"\cup[2,3]" * 500, "1/" * 2900 + "1", "!" * 3000, "^" * 3000, "'" * 3000, r"\text{" * 1000,
 ]  # fmt: skip
 

@@ -29,6 +29,7 @@ formulas = st.lists(st.sampled_from(PIECES), max_size=14).flatmap(
 texts = st.one_of(formulas, st.text(max_size=40), st.text(alphabet="0123456789.,/-+()[]{}\\^_ xyab", max_size=30))
 fractions = st.fractions(min_value=-1000, max_value=1000, max_denominator=999)
 LIGHT = settings(max_examples=300, deadline=None, derandomize=True)
+FEW = settings(LIGHT, max_examples=60)  # of pairs that cost more
 
 
 def own(reference: str, answer: str) -> bool | None:
@@ -107,6 +108,38 @@ def test_units_are_converted_both_ways(value: int, units: tuple[str, str, int]) 
     assert own(right, left) is True
     assert own(left, rf"{value}\text{{ {small}}}") is False
     assert own(left, str(value)) is True
+
+
+@FEW
+@given(st.lists(st.integers(-9, 9), min_size=2, max_size=4, unique=True), st.randoms(use_true_random=False))
+def test_the_order_of_cases_makes_no_difference_and_their_values_do(slopes: list[int], dice: object) -> None:
+    cases = [f"{slope}x & {index}\\le x<{index + 1}" for index, slope in enumerate(slopes)]
+    shuffled = sorted(cases, key=lambda _: dice.random())  # type: ignore[attr-defined]  # a Random
+    one, other = (r"\begin{cases}" + r" \\ ".join(rows) + r"\end{cases}" for rows in (cases, shuffled))
+    assert own(one, other) is True
+    assert own(one, one.replace(f"{slopes[0]}x", f"{slopes[0] + 1}x", 1)) is False
+
+
+@FEW
+@given(st.integers(-20, 20), st.integers(0, 12), st.booleans(), st.booleans())
+def test_whole_numbers_under_a_condition_are_their_set(low: int, more: int, left: bool, right: bool) -> None:
+    high = low + more
+    numbers = [n for n in range(low, high + 1) if (left or n != low) and (right or n != high)]
+    signs = [r"\le" if closed else "<" for closed in (left, right)]
+    given_as = rf"\{{x\in\mathbb{{Z}} : {low}{signs[0]} x{signs[1]} {high}\}}"
+    assert own(given_as, rf"\{{{','.join(map(str, numbers))}\}}") is True
+    assert own(given_as, rf"\{{{','.join(map(str, [*numbers, high + 1]))}\}}") is False
+
+
+@LIGHT
+@given(st.integers(-99, 99), st.integers(-99, 99), st.sampled_from(["[]", "[)", "(]", "()"]))
+def test_the_sign_of_infinity_and_the_kind_of_an_end_are_kept(a: int, b: int, kind: str) -> None:
+    low, high = min(a, b), max(a, b) + 1
+    interval = f"{kind[0]}{low},{high}{kind[1]}"
+    for other in ("[]", "[)", "(]", "()"):
+        assert own(interval, f"{other[0]}{low},{high}{other[1]}") is (kind == other)
+    assert own(rf"(-\infty,{a}{kind[1]}", rf"(+\infty,{a}{kind[1]}") is not True
+    assert own(rf"{kind[0]}{a},\infty)", rf"{kind[0]}{a},-\infty)") is not True
 
 
 def test_math_verify_is_there_for_what_we_do_not_read() -> None:

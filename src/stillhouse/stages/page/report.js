@@ -34,6 +34,13 @@
 
   // The section that is read is marked in the contents.
   const links = new Map([...document.querySelectorAll("nav .links a")].map((link) => [link.hash.slice(1), link]));
+  for (const [id, link] of links) {
+    link.addEventListener("click", (event) => { // the address goes on holding what the browser of queries shows
+      if (!location.hash.includes("=")) return;
+      event.preventDefault();
+      byId(id).scrollIntoView();
+    });
+  }
   let here = null;
   const mark = () => {
     let last = null;
@@ -86,7 +93,7 @@
     // ---- state, kept in the address so that a link shows what its sender saw
     const fields = { q: byId("q"), category: byId("category"), source: byId("source"), differ: byId("differ"), traced: byId("traced") };
     const outcome = names.map((_, place) => byId("outcome-" + place));
-    let page = 0, open = null, found = [], asked = "";
+    let page = 0, open = null, found = [], asked = "", searched = "";
     const fill = (select, values) => values.forEach((value, code) => {
       const option = make("option", "", value.length > 60 ? value.slice(0, 59) + "…" : value || "(none)");
       option.value = String(code);
@@ -137,6 +144,7 @@
     }));
     let elsewhere = new Set(); // rows whose whole text holds the words, as the server says
     const search = () => {
+      searched = fields.q.value;
       const words = fields.q.value.toLowerCase().split(/\s+/).filter(Boolean);
       if (words.length && (lower === null || lower.length < index.key.length)) lower = index.key.map((_, row) => lowered(row));
       const category = fields.category.value === "" ? -1 : Number(fields.category.value);
@@ -314,7 +322,8 @@
     const changed = () => { page = 0; open = null; search(); draw(); remember(); if (fields.q.value !== asked) ask(fields.q.value).catch(failed); };
     let timer = 0;
     fields.q.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(changed, served ? 250 : 120); });
-    [fields.q, fields.category, fields.source, fields.differ, fields.traced, ...outcome].forEach((field) => field.addEventListener("change", changed));
+    [fields.category, fields.source, fields.differ, fields.traced, ...outcome].forEach((field) => field.addEventListener("change", changed));
+    fields.q.addEventListener("change", () => { if (fields.q.value !== searched) changed(); }); // it also comes when the field is left
     const turn = (by) => { page += by; open = null; draw(); remember(); byId("samples").scrollIntoView(); };
     byId("back").addEventListener("click", () => turn(-1));
     byId("next").addEventListener("click", () => turn(1));
