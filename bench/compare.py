@@ -33,7 +33,7 @@ LARGE = 20_000  # more than are resampled one by one: stats.means.grouped
 PROBABILITIES = (0.02, 0.1, 0.5, 0.9, 0.98)
 SIGMAS = (0.5, 1.0)
 UNKNOWN = (0.0, 0.1)
-PROMISED = ("single rate", "paired rates", "paired mean difference", "paired cost ratio")
+PROMISED = ("single rate", "paired rates", "paired mean difference", "paired cost difference", "paired cost ratio")
 Floats = Any
 
 
@@ -126,23 +126,26 @@ def _row(
 
 def promised(row: dict[str, Any]) -> bool:
     """Whether docs/statistics.md promises 93-97 % for this cell; the other cells state what they have."""
-    return bool(row["n"] >= 200 and (row["events"] is None or row["events"] >= 10) and row["kind"] in PROMISED)
+    heavy = "cost" in row["kind"] and row["sigma"] >= 1
+    enough = row["n"] >= 200 and (row["events"] is None or row["events"] >= 10)
+    return bool(enough and not heavy and row["kind"] in PROMISED)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """The rows of the grid in Markdown: one line a kind and size, the least and the greatest coverage of its cells."""
-    groups: dict[tuple[str, int, bool], list[dict[str, Any]]] = {}
+    groups: dict[tuple[str, int, str], list[dict[str, Any]]] = {}
     for row in rows:
         few = row["events"] is not None and row["events"] < 10
-        groups.setdefault((row["kind"], row["n"], few), []).append(row)
+        heavy = row.get("sigma", 0) >= 1 and row["kind"] not in ("paired mean difference", "ratio of means")
+        about = ", fewer than 10 events" if few else ", sigma 1" if heavy else ""
+        groups.setdefault((row["kind"], row["n"], about), []).append(row)
     out = ["| interval | queries | cells | coverage, least to greatest | promised 93-97 % |", "|---|---:|---:|---|---|"]
-    for (kind, n, few), mine in sorted(groups.items()):
+    for (kind, n, about), mine in sorted(groups.items()):
         known = [row["coverage"] for row in mine if row["coverage"] is not None]
         span = f"{100 * min(known):.1f} to {100 * max(known):.1f} %" if known else "none given"
         none = sum(row["none"] for row in mine) / sum(row["experiments"] for row in mine)
         span += f" ({100 * none:.1f} % give none)" if none else ""
-        name = kind + (", fewer than 10 events" if few else "")
-        out.append(f"| {name} | {n:,} | {len(mine)} | {span} | {'yes' if promised(mine[0]) else 'no'} |")
+        out.append(f"| {kind}{about} | {n:,} | {len(mine)} | {span} | {'yes' if promised(mine[0]) else 'no'} |")
     return "\n".join(out)
 
 

@@ -5,7 +5,8 @@
     python bench/generation.py --only fast long start faults kills --rounds 3 [--mock http://127.0.0.1:8800]
 
 Ours is `stillhouse distill RUN`, whole: the durable journal, math verified by the exact path in workers, outputs. The
-peers ask and write a file. "beyond start-up" is the slope between one row and all. Compare ratios, not seconds.
+peers ask and write a file. "beyond start-up" is the slope between one row and all; ours runs with one worker, so that
+the start of a second one does not fall into one run and not into the other. Compare ratios, not seconds.
 """
 
 from __future__ import annotations
@@ -91,8 +92,10 @@ def lay(folder: Path, mock: Mock, rows: int, in_flight: int, **teacher: Any) -> 
 
     run = folder / "run"
     (run / "1-queries").mkdir(parents=True)
-    texts = (f"Which number stands in this mark? [id:{n}]" for n in range(rows))
-    made = (Query((Message("user", t),), "math", id=str(n), ground_truth=str(n)) for n, t in enumerate(texts))
+    made = (
+        Query((Message("user", f"Which number stands in this mark? [id:{n}]"),), "math", ground_truth=str(n))
+        for n in range(rows)
+    )
     write_rows(run / "1-queries" / "kept.parquet", map(query_to_row, sorted(made, key=lambda q: q.key)), QUERIES)
     (folder / "q.jsonl").write_text("")
     distill = teacher.pop("distill", {})
@@ -109,7 +112,7 @@ def distill(run: Path) -> list[str]:
 
 def ours(mock: Mock, rows: int, in_flight: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
-        told = measured(distill(lay(Path(name), mock, rows, in_flight)), Path(name))
+        told = measured(distill(lay(Path(name), mock, rows, in_flight, distill={"workers": 1})), Path(name))
     told["delivered"] = mock.stats()["unique_ok"]
     return told
 

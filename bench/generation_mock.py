@@ -85,10 +85,8 @@ class Mock:
         text = "<think>" + self.filler[:room].rstrip("\\") + ("" if cut else tail)
         tokens = max(1, len(text) // 4)
         return (
-            b'{"id":"c1","object":"chat.completion","created":1700000000,"model":"'
-            + model
-            + b'","choices":[{"index":0,'
-            b'"message":{"role":"assistant","content":"'
+            b'{"id":"c1","object":"chat.completion","created":1700000000,"model":"' + model + b'","choices":[{'
+            b'"index":0,"message":{"role":"assistant","content":"'
             + text.encode()
             + b'"},"logprobs":null,"finish_reason":"'
             + (b"length" if cut else b"stop")

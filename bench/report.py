@@ -28,6 +28,12 @@ from stillhouse.stages.report import report
 
 TEACHERS = (MadeTeacher("am", 0.75, 400), MadeTeacher("qwen", 0.6, 300), MadeTeacher("r1", 0.45, 250))
 LOADS = 7
+# Notes when the page has been parsed up to its footer, behind which only data and the script stand.
+WATCH = """
+new MutationObserver((_, watch) => {
+  if (document.querySelector("footer")) { window.chartsStood = performance.now(); watch.disconnect(); }
+}).observe(document, { childList: true, subtree: true });
+"""
 FILTER = """
 const field = document.getElementById(arguments[0]), before = performance.now();
 field.value = arguments[1]; field.dispatchEvent(new Event("change"));
@@ -73,13 +79,14 @@ def _load(page: Path, *, own: bool) -> dict[str, float]:
         options.add_argument(flag)
     browser = webdriver.Chrome(options=options, service=Service(str(shutil.which("chromedriver"))))
     try:
+        browser.execute_cdp_cmd("Page.addScriptToEvaluateOnNewDocument", {"source": WATCH})
         browser.get(f"file://{page}")
         ready = float(WebDriverWait(browser, 90).until(_ready))
         paint = "return performance.getEntriesByName('first-contentful-paint').map((entry) => entry.startTime)[0] || 0"
         painted = float(browser.execute_script(paint))
         if not own:
             return {"paint_ms": painted, "charts_ms": ready}
-        parsed = browser.execute_script("return performance.getEntriesByType('navigation')[0].domInteractive")
+        parsed = browser.execute_script("return window.chartsStood")
         filtered = browser.execute_script(FILTER, "outcome-0", "missed")
         searched = browser.execute_script(FILTER, "q", "question 17")
         return {"paint_ms": painted, "charts_ms": float(parsed), "interactive_ms": ready, "filter_ms": filtered,

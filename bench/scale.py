@@ -31,8 +31,9 @@ from stillhouse.stages.filter import filter as filter_responses
 from stillhouse.store.run import Run
 from stillhouse.store.tables import QUERIES, RESPONSES, TableWriter, query_to_row, response_to_row, write_rows
 
+FILES = "stillhouse.sources.files:Files"
 WORDS = 60
-FILE_ROWS = 50_000
+FILE_ROWS, MILLION = 50_000, 1_000_000
 _NO_DIGITS = str.maketrans("0123456789", "ghijklmnop")
 RESPONSE_FILTERS = ("structure:structure", "length:Length", "repetition:back_to_back")
 ACCEPTED = pa.schema([*RESPONSES, pa.field("verify_score", pa.float64()), pa.field("verify_rule", pa.string())])
@@ -50,7 +51,10 @@ def vocabulary(random: np.random.Generator, size: int = 50_000) -> list[str]:
 
 
 def write_corpus(folder: Path, rows: int, seed: int = 7) -> tuple[Path, Path, dict[str, int]]:
-    """A folder of JSONL files of questions and a file of benchmark items; returns them and what was planted."""
+    """A folder of JSONL files of questions and a file of benchmark items; returns them and what was planted. Above a
+    million rows the first million is repeated with other letters for its letters, so that no word is the same."""
+    if rows > MILLION:
+        return _repeated(folder, rows, *write_corpus(folder, MILLION, seed))
     random = np.random.default_rng(seed)
     words = np.array(vocabulary(random), object)
     weights = 1 / np.arange(1, len(words) + 1) ** 0.9
@@ -94,6 +98,24 @@ def write_corpus(folder: Path, rows: int, seed: int = 7) -> tuple[Path, Path, di
     return queries, items, planted
 
 
+def _repeated(
+    folder: Path, rows: int, million: Path, items: Path, planted: dict[str, int]
+) -> tuple[Path, Path, dict[str, int]]:
+    queries, copies = folder / f"queries-{rows}", rows // MILLION
+    queries.mkdir(exist_ok=True)
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    for copy in range(copies):
+        moved = letters[copy:] + letters[:copy]
+        table = bytes.maketrans(letters.encode(), moved.encode())
+        for file in sorted(million.iterdir()):
+            out = queries / f"{copy:03d}-{file.name}"
+            if out.exists():
+                continue
+            cells = (line.partition(b'"query": "') for line in file.read_bytes().splitlines())
+            out.write_bytes(b"".join(head + mark + text.translate(table) + b"\n" for head, mark, text in cells))
+    return queries, items, {name: n * (copies if name != "benchmark" else 1) for name, n in planted.items()}
+
+
 class Memory(threading.Thread):
     """Peak of the proportional memory of this process and its children, megabytes, sampled every 0.2 seconds."""
 
@@ -134,8 +156,8 @@ def _private(pid: int) -> int:
 
 
 def measure(queries: Path, items: Path, rows: int, workers: int, engine: str, out: Path) -> dict[str, float]:
-    source = Part("stillhouse.sources.files:Files", {"path": str(queries), "category": "math", "source": "made"})
-    exam = Part("stillhouse.sources.files:Files", {"path": str(items), "category": "math", "source": "exam"})
+    source = Part(FILES, {"path": str(queries), "category": "math", "source": "made"})
+    exam = Part(FILES, {"path": str(items), "category": "math", "source": "exam"})
     filters = [Part(f"stillhouse.filters.query_text:{name}") for name in FILTERS]
     shutil.rmtree(out, ignore_errors=True)
     with make_engine(engine, workers=workers) as made, Run(out) as run:
@@ -182,11 +204,20 @@ def measure_filter(rows: int, workers: int, out: Path) -> dict[str, float]:
     return {"seconds": seconds, "cpu": cpu, "peak_mb": peak, "dropped": counts["dropped"]}
 
 
-def _warm(_: int) -> None:
-    import stillhouse.filters.contamination
-    import stillhouse.filters.near_duplicates
+def _warm(number: int) -> None:
+    """Curate a few rows in this worker, so that imports and compiled code are not measured: they are paid once."""
     import stillhouse.filters.ngrams
-    import stillhouse.filters.repetition  # noqa: F401  start-up is measured elsewhere
+    import stillhouse.filters.repetition  # noqa: F401
+
+    with tempfile.TemporaryDirectory() as folder, Run(Path(folder, "run")) as run, make_engine(workers=1) as engine:
+        queries, items = Path(folder, "q.jsonl"), Path(folder, "e.jsonl")
+        text = " ".join(f"word{number}x{n}" for n in range(60))
+        rows = [text, f"{text} more", f"see https://x.y/{number} here now", f"{number} what is 2 in words?"]
+        queries.write_text("".join(json.dumps({"query": row}) + "\n" for row in rows))
+        items.write_text(json.dumps({"query": text[:200]}) + "\n")
+        source, exam = (Part(FILES, {"path": str(path), "category": "math"}) for path in (queries, items))
+        filters = [Part(f"stillhouse.filters.query_text:{name}") for name in FILTERS]
+        curate(run, sources=[source], filters=filters, avoid=[("exam", exam)], engine=engine)
 
 
 def _cpu(_: object) -> float:
@@ -223,7 +254,10 @@ def main() -> None:
                 )
         shutil.rmtree(folder / "run")
         return
-    print("engine  workers       rows  seconds  CPU s  rows/CPU s  us/row  peak MB  gain of 2 cores  found (planted)")
+    print(
+        "engine  workers       rows  seconds  CPU s  rows/CPU s  us/row  peak MB  gain of 2 cores  found (planted)",
+        flush=True,
+    )
     try:
         for rows in given.rows:
             queries, items, planted = write_corpus(folder, rows)

@@ -7,7 +7,7 @@ import pytest
 
 SRC = Path(__file__).resolve().parents[1] / "src" / "stillhouse"
 SHELVES = {"sources", "teachers", "verifiers", "filters", "students", "benchmarks"}
-LOOP = {"loop", "seats", "gauges", "standing", "session", "samples"}  # one loop, a file a concept
+LOOP = {"loop", "seats", "gauges", "standing", "session", "samples", "scoring"}  # one loop, a file a concept
 STAGE_MAY = {"records", "store", "engines", "workers", "stats"} | LOOP
 
 
@@ -35,10 +35,21 @@ MAY: dict[str, set[str]] = {
     "recipe_students": {"records", "settings", "recipe", "recipe_checks"} | SHELVES,
     "standing": {"records", "store"},
     "samples": {"records", "session", "store"},
+    "scoring": {"records", "asking", "money", "seats", "store", "transport"},  # transport: dead endpoints
     "session": {"records", "loop", "batch", "gauges", "standing", "store", "transport", "workers"},
     "progress": {"gauges"},
     "pipeline_students": {"records", "recipe", "recipe_students", "settings", "progress", "stages", "store"},
-    "pipeline": {"records", "recipe", "settings", "progress", "stages", "store", "engines", "pipeline_students"},
+    "pipeline": {
+        "records",
+        "recipe",
+        "settings",
+        "progress",
+        "scoring",  # what stops it has an exit code
+        "stages",
+        "store",
+        "engines",
+        "pipeline_students",
+    },
     "verbs": STAGE_MAY
     | {"recipe", "recipe_students", "settings", "pipeline", "pipeline_students", "progress", "stages"},
     "testing": {"records", "transport"},

@@ -21,6 +21,7 @@ from stillhouse.store.run import Run
 from stillhouse.testing import FakeServer
 from stillhouse.verbs.audit_verifiers import audit_verifiers
 from stillhouse.verbs.reverify import reverify
+from stillhouse.verifiers.math import Math
 
 MODELS = ("a", "b", "c", "judge")
 RECIPE = """
@@ -272,16 +273,26 @@ def test_verify_of_a_run_hears_the_judges_of_the_journal_and_asks_nobody(tmp_pat
         at = table.column_names.index("version")
         named = table["version"].to_pylist()
         old = [version if version == "1" else "math-0" for version in named]
-        pq.write_table(table.set_column(at, table.schema.field(at), [old]), file)
+        table = table.set_column(at, table.schema.field(at), [old])
+        at, said = table.column_names.index("outcome"), table["outcome"].to_pylist()
+        erred = [n for n, teacher in enumerate(table["teacher"].to_pylist()) if (teacher, said[n]) == ("c", "fail")][:1]
+        said = ["pass" if n in erred else outcome for n, outcome in enumerate(said)]
+        pq.write_table(table.set_column(at, table.schema.field(at), [said]), file)
     recipe = tmp_path / "run/recipe.yaml"
-    recipe.write_text(recipe.read_text(encoding="utf-8").replace("math: math-1", "math: math-0"), encoding="utf-8")
+    recipe.write_text(
+        recipe.read_text(encoding="utf-8").replace(f"math: {Math.version}", "math: math-0"), encoding="utf-8"
+    )
     outcome = reverify(tmp_path / "run", diff=True, adopt=False, workers=1, quiet=True)
     told = outcome.stages["verify"]
-    assert told["judged"] > 40 and told["flipped"] == 0, "the judge's verdicts stand, from the journal"
+    assert told["judged"] > 40 and told["flipped"] == 1, "the judge's verdicts stand, from the journal"
+    (flip,) = told["flips"]
+    assert (flip["teacher"], flip["before"], flip["after"], flip["after_rule"]) == ("c", "pass", "fail", "judge")
+    assert flip["id"] in {row["id"] for row in MATH} and told["by_teacher"] == {"c": {"pass -> fail": 1}}
+    assert any(flip["id"] in line for line in outcome.told)
     assert server.counts.answered == asked
     assert reverify(tmp_path / "run", diff=False, adopt=False, quiet=True).stages["verify"]["judged"] == 0
     reverify(tmp_path / "run", diff=False, adopt=True, quiet=True)
-    assert "math: math-1" in recipe.read_text(encoding="utf-8")
+    assert f"math: {Math.version}" in recipe.read_text(encoding="utf-8")
 
 
 def cells_of(sheet: Path) -> list[list[str]]:

@@ -1,11 +1,24 @@
 """Claims about recipes: every mistake is told at once on its line; names become parts; the frozen text says all."""
 
+import math
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
-from stillhouse.recipe import frozen, parse_recipe, parts, refuse_unverifiable
+from stillhouse.recipe import Parts, frozen, parse_recipe, parts, refuse_unverifiable
 from stillhouse.records import UserMistake
+from stillhouse.settings import (
+    EndpointSettings,
+    JudgeSettings,
+    PriceSettings,
+    QueriesSettings,
+    Recipe,
+    Settings,
+    TeacherSettings,
+)
 
 # ruff: noqa: E501  a recipe as people write it
 GOOD = """\
@@ -145,6 +158,27 @@ def test_the_recipes_that_ship_are_valid(name: str) -> None:
     assert parts(parse_recipe(path.read_text(encoding="utf-8"), str(path), path.parent), path.parent).teachers
 
 
+def test_perplexity_comes_from_whom_the_recipe_names_and_from_nobody_without(folder: Path) -> None:
+    def read(more: str, recipe: str = GOOD) -> Parts:
+        return parts(parse_recipe(recipe + more, "r.yaml", folder), folder)
+
+    assert read("").perplexity is None
+    found = read(
+        'filter: {perplexity: {base_url: "http://h:8010/v1", model: Q, api: sglang, budget_usd: 2.0, price: {input: 1, output: 1}}}\n'
+    )
+    assert found.perplexity is not None
+    scorer, judge = found.perplexity
+    assert (scorer.endpoints, scorer.model, scorer.budget_usd) == (("http://h:8010/v1",), "Q", 2.0)
+    assert scorer.part.build().name == "perplexity-model" and judge.build().rule == "perplexity"
+    assert [t.perplexity for t in found.teachers] == [t.perplexity for t in read("").teachers]
+    embedded = read("filter: {perplexity: embedded}\n")
+    assert {t.perplexity for t in embedded.teachers} == {math.inf}, "the paper's thresholds are of another model"
+    with pytest.raises(UserMistake, match="a budget needs prices"):
+        read('filter: {perplexity: {base_url: "http://h:8010/v1", model: Q}}\n')
+    with pytest.raises(UserMistake, match="base_url and model are needed"):
+        read("filter: {perplexity: {model: Q}}\n")
+
+
 def test_benchmarks_that_are_evaluated_are_avoided_and_may_be_files(tmp_path: Path) -> None:
     (tmp_path / "aime.jsonl").write_text('{"problem": "What is 1 + 1?", "answer": 2}\n')
     (tmp_path / "q.jsonl").write_text('{"query": "What is 1 + 2?", "ground_truth": 3}\n')
@@ -170,3 +204,50 @@ def test_every_query_filter_is_in_every_run(tmp_path: Path) -> None:
     found = parts(parse_recipe(text, folder=tmp_path), tmp_path)
     named = [part.path.partition(":")[2] for part in found.query_filters]
     assert named == ["oversized", "odd_characters", "incomplete", "url", "table", "image"]
+
+
+def keys_of(model: type[Settings], before: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key of the recipe as docs/recipe.md writes it, with its default; endpoints' keys stand with the teachers."""
+    for name, field in model.model_fields.items():
+        key = before + (field.alias or name)
+        inner = [m for m in model_args(field.annotation) if isinstance(m, type) and issubclass(m, Settings)]
+        ours = [m for m in inner if m not in (PriceSettings, JudgeSettings)]
+        if before == "" and len(ours) == 1 and key not in ("queries", "teachers"):
+            yield from keys_of(ours[0], f"{key}.")
+            continue
+        yield key, field
+        for nested in ours:
+            endpoint = issubclass(nested, EndpointSettings) and nested is not TeacherSettings
+            shared = set(EndpointSettings.model_fields) if endpoint else set()
+            own = [k for k in keys_of(nested, f"{key}.") if k[0].rsplit(".", 1)[1] not in shared]
+            yield from (own if nested is not QueriesSettings or before == "" else [])
+
+
+def model_args(annotation: Any) -> list[Any]:
+    """The types that an annotation is made of."""
+    inner = get_args(annotation)
+    return [annotation] if not inner else [part for each in inner for part in model_args(each)]
+
+
+def test_the_page_of_the_recipe_lists_every_key_with_its_default() -> None:
+    page = (Path(__file__).resolve().parents[1] / "docs" / "recipe.md").read_text(encoding="utf-8")
+    told = {m[1]: m[2] for m in re.finditer(r"^\| `([\w.*]+)` \| (.*?) \| ", page, re.M)}
+    keys = dict(keys_of(Recipe))
+    absent = [key for key in keys if key not in told and not any(t.startswith(f"{key}.") for t in told)]
+    assert not absent, absent
+    gone = [key for key in told if key not in keys and "*" not in key and not key.startswith("filter.perplexity.")]
+    assert not gone, gone
+    for key, field in keys.items():
+        if (
+            key in told
+            and isinstance(field.default, str | int | float)
+            and not isinstance(field.default, bool)
+            and field.default != ""
+        ):
+            assert str(field.default) in told[key] or f"{field.default:g}" in told[key] or key in SPELT, (
+                key,
+                told[key],
+            )
+
+
+SPELT = {"train.learning_rate"}  # 8.0e-5, which YAML reads as a number

@@ -106,7 +106,6 @@ class Asker:
                 return outcome
             if outcome.kind == "not_recorded":
                 raise NotRecorded
-            self._mind_refusals(seat, outcome)
             if not outcome.retryable and outcome.kind not in ELSEWHERE:
                 raise GaveUp(str(outcome))
             if retry < self.retries:
@@ -133,9 +132,9 @@ class Asker:
         raise Stopped
 
     async def _once(self, seat: Seat, request: Request, purpose: str, retry: int) -> Response | Fault:
-        bound = seat.bound(request)
-        slot = await self._slot(seat, request, bound)
-        request = replace(request, endpoint=slot.endpoint)
+        slot, bound = await self._slot(seat, request)
+        if request.endpoint != slot.endpoint:
+            request = replace(request, endpoint=slot.endpoint)
         seat.in_flight += 1
         started = time.monotonic()
         cost = 0.0
@@ -148,10 +147,11 @@ class Asker:
                 cost = bound if outcome.maybe_paid else 0.0
                 seat.faults += 1
                 seat.rate_limited += outcome.kind in ("rate_limited", "overloaded")
+                self._mind_refusals(seat, outcome, slot.endpoint)
             else:
                 outcome = _priced(seat, outcome, bound)
                 cost = outcome.cost_usd or 0.0
-            await self._kept(seat, request, outcome, retry, purpose, bound)
+            await self._kept(seat, request, outcome, retry, purpose)
             return outcome
         finally:
             seat.in_flight -= 1
@@ -164,9 +164,13 @@ class Asker:
         longest, meter = seat.spec.timeout + GRACE, seat.meter
         if meter is not None:
             meter.begin()
+        response: Response | None
         try:
-            async with asyncio.timeout(longest):
-                response: Response | None = await seat.teacher.send(request)
+            if getattr(seat.teacher, "keeps_deadline", False):
+                response = await seat.teacher.send(request)
+            else:
+                async with asyncio.timeout(longest):
+                    response = await seat.teacher.send(request)
         except Fault as fault:
             return fault
         except TimeoutError:
@@ -177,22 +181,20 @@ class Asker:
                 self.budget.hold(seat.name, meter.exposure())
         return response or Fault("bad_envelope", "the teacher gave no reply", maybe_paid=True)
 
-    async def _kept(
-        self, seat: Seat, request: Request, outcome: Response | Fault, retry: int, purpose: str, bound: float
-    ) -> None:
+    async def _kept(self, seat: Seat, request: Request, outcome: Response | Fault, retry: int, purpose: str) -> None:
         """On disk before anybody looks at it."""
         try:
             if isinstance(outcome, Fault):
                 await self.journal.fault(request, outcome, retry=retry, purpose=purpose)
             else:
                 await self.journal.reply(outcome, retry=retry, purpose=purpose)
-                seat.count(outcome, bound)
+                seat.count(outcome, request.bound_usd or 0.0)
         except (JournalFull, OSError) as error:
             self.drain("disk_full", str(error))
             raise Stopped from error
 
-    async def _slot(self, seat: Seat, request: Request, bound: float) -> Slot:
-        """A place at an endpoint with the money for it reserved."""
+    async def _slot(self, seat: Seat, request: Request) -> tuple[Slot, float]:
+        """A place at an endpoint with the money for it reserved, and how much that is."""
         while True:
             self._may_send(seat)
             slot = await self.unless_drained(seat.limits.acquire(request.prompt_tokens + request.max_tokens))
@@ -201,8 +203,9 @@ class Asker:
             except (Stopped, GaveUp):
                 seat.limits.return_unused(slot)
                 raise
+            bound = seat.bound(request)
             if self._reserved(seat, bound):
-                return slot
+                return slot, bound
             seat.limits.return_unused(slot)
             await self._room(seat, bound)
 
@@ -241,12 +244,12 @@ class Asker:
             self.drain("disk_full", str(error))
             raise Stopped from error
 
-    def _mind_refusals(self, seat: Seat, fault: Fault) -> None:
+    def _mind_refusals(self, seat: Seat, fault: Fault, endpoint: str) -> None:
         """Ten refusals before a first reply: what `GET /models` could not tell is told before the other million."""
         if seat.proven or fault.kind not in REFUSALS:
             return
-        seat.refused += 1
-        if seat.refused >= MOST_REFUSALS:
+        seat.refusals[endpoint] += 1
+        if seat.refusals.total() >= MOST_REFUSALS and len(seat.refusals) == len(seat.spec.endpoints):
             self.drain("refused", f"teacher {seat.name}: every request so far was refused: {fault}")
 
     async def _back_off(self, retry: int, fault: Fault) -> None:

@@ -230,12 +230,14 @@ def verify(
         bool, typer.Option("--adopt", help="Of a run: let today's verdicts decide what is asked.")
     ] = False,
     workers: Annotated[int | None, typer.Option("--workers", metavar="N", help="Processes (all cores).")] = None,
+    engine: Annotated[str | None, typer.Option("--engine", help="Of a file: local or ray.")] = None,
     as_json: Json = False,
 ) -> None:
     """Judge a file of responses, or the journal of a run once more."""
     from stillhouse.verbs.verify import verify as judge
 
-    _end(judge(source, out, category=category, diff=diff, adopt=adopt, workers=workers, quiet=as_json), as_json)
+    told = judge(source, out, category=category, diff=diff, adopt=adopt, workers=workers, engine=engine, quiet=as_json)
+    _end(told, as_json)
 
 
 @app.command()

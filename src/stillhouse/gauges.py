@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -87,7 +87,8 @@ class Progress:
 class Gauges:
     """Reads the seats of a sitting. before: dollars that judges were paid about each teacher in earlier sittings.
 
-    wanted: how many pairs each teacher is to bring to rest in this sitting, where it is not all of them (a pilot).
+    wanted: positions of the queries that this sitting asks, where it is not all of them (a pilot): then the rows speak
+    of those alone.
     """
 
     def __init__(
@@ -95,9 +96,11 @@ class Gauges:
         budget: Budget,
         *,
         judges_before: Mapping[str, float] | None = None,
+        wanted: Sequence[int] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._budget, self._judges, self._clock = budget, dict(judges_before or {}), clock
+        self._wanted = None if wanted is None else np.array(wanted, np.int64)
         self._windows: dict[str, deque[tuple[float, int, int, float]]] = {}
 
     def read(self, seats: Iterable[Seat]) -> list[Progress]:
@@ -105,8 +108,9 @@ class Gauges:
         return [self._row(seat, self._clock()) for seat in seats]
 
     def _row(self, seat: Seat, now: float) -> Progress:
-        states, spent = state_counts(seat.pairs), self._spent(seat)
-        rested = len(seat.pairs) - states["waiting"]
+        states, spent = state_counts(seat.pairs, self._wanted), self._spent(seat)
+        queries = sum(states.values())
+        rested = queries - states["waiting"]
         window = self._windows.setdefault(seat.name, deque())
         window.append((now, rested, seat.completion_tokens, spent or 0.0))
         while now - window[0][0] > WINDOW_SECONDS:
@@ -116,7 +120,7 @@ class Gauges:
         rate = rests / seconds if long_enough and rests else None
         waiting = states["waiting"]
         return Progress(
-            teacher=seat.name, queries=len(seat.pairs), states=states,
+            teacher=seat.name, queries=queries, states=states,
             attempts=int(np.bitwise_count(seat.pairs.judged).sum(dtype=np.int64)),
             in_flight=seat.in_flight, limit=sum(endpoint.limit for endpoint in seat.limits.states()),
             replies=seat.replies, faults=seat.faults, rate_limited=seat.rate_limited, tokens=seat.completion_tokens,

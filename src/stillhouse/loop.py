@@ -25,6 +25,7 @@ from stillhouse.store.spilled import Spilled
 from stillhouse.transport.limits import EndpointsDead
 from stillhouse.workers import WorkerDied, WorkerError, WorkerTimeout, rule_of
 
+AT_THE_BENCH = 64  # answers of one teacher that the workers hold at once: a fast one does not keep a slow one waiting
 JUDGE_ASKS = 2  # a judge that cannot be parsed is asked once more
 JUDGE_TOKENS = 1024  # the limit of a judge whose recipe names none; what it asks for may be less
 RULINGS_KEPT = 100_000  # judges' replies that are kept in memory; more go to disk, for the question may come again
@@ -111,6 +112,7 @@ class Loop:
         self._rulings: dict[str, asyncio.Task[Response]] = {}
         self._spilled = Spilled()
         self._bug: Exception | None = None
+        self._benches = {seat.name: asyncio.Semaphore(AT_THE_BENCH) for seat in self.seats}
 
     # -- the session ------------------------------------------------------------------------------------------
 
@@ -162,7 +164,7 @@ class Loop:
         """One teacher's pair: attempt after attempt until its state rests."""
         seat.live += 1
         try:
-            attempts = [a for a in range(1, seat.pairs.limit + 1) if not seat.pairs.is_judged(position, a)]
+            attempts = seat.pairs.unjudged(position)
             if seat.pairs.until_pass:
                 for attempt in attempts:
                     if not await self._attempt(seat, position, query, attempt):
@@ -222,9 +224,9 @@ class Loop:
         plain = at.at_once(query, parts.answer) if at.at_once is not None else None
         if plain is not None:
             return Judged(query, response, part, version, plain, None)
-        verdict = await self._work(part, "__call__", (query, response), deadline)
+        verdict = await self._work(seat, part, "__call__", (query, response), deadline)
         if at.asks and isinstance(verdict, Verdict) and verdict.rule in ("timeout", "memory", "died", "error"):
-            verdict = await self._work(part, "ask", (query, response, verdict), deadline)
+            verdict = await self._work(seat, part, "ask", (query, response, verdict), deadline)
         heard: str | None = None
         for asked in range(JUDGE_ASKS + 1):
             if not isinstance(verdict, Ask):
@@ -245,16 +247,17 @@ class Loop:
                 verdict = Verdict.unknown("judge", f"judge {judge.name} is down: {reason}", transient=True)
                 break
             heard = reply.key
-            verdict = await self._work(part, "settle", (query, response, reply), deadline)
+            verdict = await self._work(seat, part, "settle", (query, response, reply), deadline)
         if verdict.rule == NO_REFERENCE_RULE and query.category in self.vote_categories:
             told = "the teachers do not agree on the reference, which their vote is to supply"
             verdict = Verdict.unknown("awaits_vote", told, transient=response.attempt >= self.vote_round)
         return Judged(query, response, part, version, verdict, heard)
 
-    async def _work(self, part: str, method: str, args: tuple[Any, ...], deadline: float) -> Any:
+    async def _work(self, seat: Seat, part: str, method: str, args: tuple[Any, ...], deadline: float) -> Any:
         """A verifier's call in a worker. Two time-outs or deaths on the same answer are a final unknown."""
         try:
-            return await self.pool.call(part, method, args, deadline=deadline, tries=2)
+            async with self._benches[seat.name]:
+                return await self.pool.call(part, method, args, deadline=deadline, tries=2)
         except (WorkerTimeout, WorkerDied, WorkerError) as error:
             return Verdict.unknown(*rule_of(error))
 

@@ -18,6 +18,7 @@ from stillhouse import recipe as recipes
 from stillhouse.engines.engine import Engine, make_engine
 from stillhouse.progress import Teller
 from stillhouse.records import UserMistake
+from stillhouse.scoring import Unanswered
 from stillhouse.settings import Recipe
 from stillhouse.stages.compare import compare, compare_datasets
 from stillhouse.stages.curate import curate
@@ -25,6 +26,7 @@ from stillhouse.stages.distill import distill
 from stillhouse.stages.distill_forecast import told as told_check
 from stillhouse.stages.export import export
 from stillhouse.stages.filter import filter as filter_responses
+from stillhouse.stages.filter_scoring import Scoring
 from stillhouse.stages.report import report
 from stillhouse.store.run import Run
 from stillhouse.store.tables import table_files
@@ -44,6 +46,7 @@ class Outcome:
     decision: dict[str, Any] | None = None
     report: str | None = None
     told: list[str] = field(default_factory=list)
+    halted: bool = False  # a stage could not be made to its end, and those after it need it
     notes: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
@@ -81,7 +84,7 @@ class Sitting:
                 self.stage(stage)
                 if stage == "evaluate" and self.outcome.exit_code not in (2, 130):
                     self.stage("compare")
-            if stage == until or self.outcome.exit_code in (2, 130):
+            if stage == until or self.outcome.halted or self.outcome.exit_code in (2, 130):
                 break
 
     def _early(self, stage: str) -> bool:
@@ -97,14 +100,16 @@ class Sitting:
         fingerprint = self._fingerprint(name, options)
         counts = self.run.fresh(name, fingerprint) if not options else None
         if counts is None:
-            distilled = self.run.fresh("distill", self._fingerprint("distill")) if name == "evaluate" else None
+            distilled = (
+                self.run.fresh("distill", self._fingerprint("distill")) if name in ("filter", "evaluate") else None
+            )
             started = time.monotonic()
             self.run.status.update(stage=name, state="running")
             counts, outputs = self._plan(name, options)[2]()
             self.teller.stage(name, counts, time.monotonic() - started)
             if outputs is not None:  # of the inputs as they are now: distill has added to the journal that it reads
                 self.run.stamp(name, self._fingerprint(name, options), outputs, counts)
-            if distilled is not None:  # and so has evaluate, with replies to other queries than distill's
+            if distilled is not None:  # and so have these two, with replies that are not distill's
                 self.run.stamp("distill", self._fingerprint("distill"), self._distilled(), distilled)
         else:
             self.teller.stage(name, counts, None)
@@ -197,12 +202,19 @@ class Sitting:
         voted = {"references": done.references} if done.references else {}
         return {**done.counts, **voted}, self._distilled() if self.outcome.exit_code == 0 else None
 
-    def _filter(self) -> tuple[dict[str, Any], list[Path]]:
+    def _filter(self) -> tuple[dict[str, Any], list[Path] | None]:
         parts = self.parts
-        counts = filter_responses(
-            self.run, teachers=parts.teachers, filters=parts.response_filters, corpus=parts.corpus_filters,
-            tokenizer=parts.tokenizer, engine=self.engine,
-        )  # fmt: skip
+        scoring = Scoring(*parts.perplexity, budget_usd=self.recipe.distill.budget_usd) if parts.perplexity else None
+        try:
+            counts = filter_responses(
+                self.run, teachers=parts.teachers, filters=parts.response_filters, corpus=parts.corpus_filters,
+                tokenizer=parts.tokenizer, scoring=scoring, engine=self.engine,
+            )  # fmt: skip
+        except Unanswered as reason:
+            code = {"interrupted": 130, "budget": 3, "disk_full": 2, "refused": 2}.get(reason.outcome, 4)
+            self.outcome.exit_code, self.outcome.halted = code, True
+            self.outcome.waits.append(f"filter: perplexity: {reason}; what was scored is kept, run again to go on")
+            return {}, None
         return counts, [self.run.filters]
 
     def _export(self, options: Mapping[str, Any]) -> tuple[dict[str, Any], list[Path]]:
@@ -215,8 +227,9 @@ class Sitting:
                 "out, and say `terms: yes` or `terms: no` in the recipe"
             )
         counts = export(
-            self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer, sources=sources, **options
-        )
+            self.run, teachers=self.parts.teachers, tokenizer=self.parts.tokenizer, sources=sources,
+            engine=self.engine, **options,
+        )  # fmt: skip
         return counts, [self.run.datasets]
 
     def _compare(self) -> tuple[dict[str, Any], list[Path]]:
@@ -248,7 +261,8 @@ def _sit(made: Recipe, folder: Path, out: Path, *, engine: str | None, quiet: bo
                 yield Sitting(made, parts, run, folder, worker, teller, outcome)
             except BaseException as error:
                 state = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
-                run.status.update(stage=None, state=state, problem=str(error) or type(error).__name__)
+                why = None if state == "interrupted" else str(error) or type(error).__name__
+                run.status.update(stage=None, state=state, problem=why)
                 raise
             _tell_end(run, outcome, teller)
 

@@ -10,6 +10,7 @@ import copy
 import difflib
 import glob
 import json
+import math
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
 from importlib.resources import files
@@ -154,6 +155,11 @@ def _files(path: str, folder: Path) -> list[Path]:
     return []
 
 
+def _missing(path: str, folder: Path) -> bool:
+    """Whether a path names nothing here. What stands in an object store (`s3://...`) is looked for when it is read."""
+    return "://" not in path and not _files(path, folder)
+
+
 def _across(recipe: Recipe, node: yaml.Node, text: str, name: str, folder: Path) -> list[str]:
     """What one setting alone cannot tell: names that clash, budgets without prices, profiles without endpoints."""
     problems: list[str] = []
@@ -184,18 +190,23 @@ def _across(recipe: Recipe, node: yaml.Node, text: str, name: str, folder: Path)
     if "vote" in (vote.missing, vote.suspect) and len(recipe.teachers) < vote.teachers:
         told = f"a vote needs {vote.teachers} teachers, and the recipe has {len(recipe.teachers)}"
         problems.append(at("verify", "references") + told)
+    scorer = recipe.filter.perplexity
+    own = scorer.budget_usd if scorer and scorer != "embedded" else None
+    limited = recipe.distill.budget_usd is not None or own is not None
+    if limited and scorer and scorer != "embedded" and scorer.price is None:
+        problems.append(at("filter", "perplexity") + "a budget needs prices, and the perplexity model has none")
     for i, avoided in enumerate(recipe.curate.avoid):
         if isinstance(avoided, str):
             wanted, _, path = avoided.partition("=")
             if wanted not in BENCHMARKS and avoided != "demo":
                 hint = f"the benchmarks are {', '.join(BENCHMARKS)}; a file is {{path: FILE, name: NAME}}"
                 problems.append(at("curate", "avoid", i) + f"there is no benchmark {avoided!r}; {hint}")
-            elif path and not _files(path, folder):
+            elif path and _missing(path, folder):
                 problems.append(at("curate", "avoid", i) + f"there is no such file or folder: {path}")
-        elif not _files(avoided.path, folder):
+        elif _missing(avoided.path, folder):
             problems.append(at("curate", "avoid", i, "path") + f"there is no such file or folder: {avoided.path}")
     for i, entry in enumerate(recipe.queries):
-        if entry.path is not None and entry.mapping is None and not _files(entry.path, folder):
+        if entry.path is not None and entry.mapping is None and _missing(entry.path, folder):
             problems.append(at("queries", i, "path") + f"there is no such file or folder: {entry.path}")
     problems += [at(*loc) + words for loc, words in student_mistakes(recipe, lambda p: _files(p, folder), BENCHMARKS)]
     return problems
@@ -220,6 +231,8 @@ def _teacher_mistakes(teacher: TeacherSettings) -> list[tuple[tuple[str, ...], s
             told.append(((), "base_url is missing: the endpoint's address, like http://127.0.0.1:8000/v1"))
         if teacher.model is None:
             told.append(((), "model is missing: the name that the endpoint serves it under"))
+    if teacher.batch and teacher.profile in ("embedded", "recorded", "champ"):
+        told.append((("batch",), f"{teacher.profile} cannot be asked by batch files: that takes a chat endpoint"))
     if teacher.base_url is not None and teacher.base_urls is not None:
         told.append((("base_urls",), "give base_url or base_urls, not both"))
     return told
@@ -242,6 +255,7 @@ class Parts:
     verifiers: dict[str, Part]
     response_filters: list[Part]
     corpus_filters: list[Part]
+    perplexity: tuple[TeacherSpec, Part] | None
     tokenizer: Part | None
     files: list[Path]
 
@@ -267,11 +281,13 @@ def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
         corpus_filters=[Part("stillhouse.filters.ngrams:RepeatedNgrams", {"mode": recipe.filter.ngram_mode})]
         if recipe.filter.ngrams
         else [],
+        perplexity=_perplexity(recipe),
         tokenizer=tokenizer(recipe.tokenizer),
         files=read,
     )
 
 
+EMBEDDED_SCORES = 32  # texts that are scored side by side; the server has as many slots as it wants
 _FILES = "stillhouse.sources.files:Files"
 QUERY_FILTERS = ("oversized", "odd_characters", "incomplete", "url", "table", "image")
 BENCHMARKS = {"aime2024": "aime", "aime2025": "aime", "math500": "math500", "livecodebench": "livecodebench"}
@@ -279,6 +295,8 @@ BENCHMARKS = {"aime2024": "aime", "aime2025": "aime", "math500": "math500", "liv
 
 def _path(path: str, folder: Path) -> str:
     """A path of the recipe as it is opened, absolute: beside the recipe, else in the current folder."""
+    if "://" in path:
+        return path
     beside = _files(path, folder) and _files(path, folder)[0].is_relative_to(folder)
     return str(((folder if beside else Path()) / path).absolute())
 
@@ -449,8 +467,29 @@ def perplexity_family(recipe: Recipe) -> str:
     return "" if not model else model.family or family_of(model.model or "")
 
 
+def _perplexity(recipe: Recipe) -> tuple[TeacherSpec, Part] | None:
+    """Who gives perplexities, and the filter that reads them; None where no model is named: then the filter is off."""
+    wanted, judge = recipe.filter.perplexity, Part("stillhouse.filters.perplexity:PerplexityFilter")
+    if not wanted:
+        return None
+    name = "perplexity-model"  # as it stands in the journal and in the audit
+    if wanted == "embedded":
+        part = Part("stillhouse.teachers.embedded_perplexity:EmbeddedPerplexity", {"name": name})
+        return TeacherSpec(name, part, max_in_flight=EMBEDDED_SCORES, family=EMBEDDED_FAMILY), judge
+    fields = ("base_url", "base_urls", "model", "revision", "api_key_env", "timeout", "api")
+    settings = _given(wanted, fields) | {"name": name}
+    if wanted.price is not None:
+        settings["price"] = wanted.price.model_dump(exclude_none=True)
+    part = Part("stillhouse.teachers.perplexity:PromptLogprobs", settings)
+    return _spec(name, wanted, part, find_profile("judge"), 1), judge
+
+
 def _judges(recipe: Recipe) -> dict[str, TeacherSpec]:
-    return {kind: _endpoint_spec(f"judge-{kind}", judge) for kind, judge in recipe.judges if judge is not None}
+    return {
+        kind: _endpoint_spec(f"judge-{kind}", judge, recipe.tokenizer)
+        for kind, judge in recipe.judges
+        if judge is not None
+    }
 
 
 ENDPOINT_FIELDS = (
@@ -485,7 +524,7 @@ def _embedded(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in settings.items() if name in EMBEDDED_FIELDS}
 
 
-def _endpoint_spec(name: str, entry: JudgeSettings) -> TeacherSpec:
+def _endpoint_spec(name: str, entry: JudgeSettings, counter: str) -> TeacherSpec:
     settings = _given(entry, ENDPOINT_FIELDS) | {"name": name}
     if entry.price is not None:
         settings["price"] = entry.price.model_dump(exclude_none=True)
@@ -496,7 +535,8 @@ def _endpoint_spec(name: str, entry: JudgeSettings) -> TeacherSpec:
         held = {"extra_body": {"response_format": _held_to(form)}} if form is not None else {}
         part = Part("stillhouse.teachers.embedded:Embedded", _embedded(settings) | EMBEDDED_JUDGE | held)
     else:
-        part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": "judge"})
+        counts = {"counter": tokenizer(counter)}
+        part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": "judge"} | counts)
     return _spec(name, entry, part, find_profile("judge"), entry.max_tokens or 1024)
 
 
@@ -525,7 +565,7 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
         keep = {"name": entry.name, "model": entry.model} | ({"setting": entry.setting} if entry.setting else {})
         part = Part("stillhouse.teachers.champ:champ", keep | entry.settings)
     else:
-        settings |= {"profile": entry.profile, "max_tokens": limit}
+        settings |= {"profile": entry.profile, "max_tokens": limit, "counter": tokenizer(recipe.tokenizer)}
         part = Part("stillhouse.teachers.openai:OpenAI", settings | entry.settings)
     spec = _spec(entry.name, entry, part, profile, limit)
     usual_terms: dict[str, Terms] = {"champ": "no", "embedded": "yes"}
@@ -533,8 +573,16 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
     family = EMBEDDED_FAMILY if entry.profile == "embedded" and entry.family is None else spec.family
     return replace(
         spec, terms=terms, thinking=entry.thinking or profile.thinking, licence=entry.licence or profile.licence,
-        perplexity=entry.perplexity or profile.perplexity, batch=entry.batch, family=family,
+        perplexity=_threshold(entry, recipe, profile), batch=entry.batch, family=family,
     )  # fmt: skip
+
+
+def _threshold(entry: TeacherSettings, recipe: Recipe, profile: Profile) -> float:
+    """Strictly above it goes. The embedded model's values are far from the paper's: without a threshold of the
+    teacher's own they are measured and drop nothing."""
+    if entry.perplexity is not None:
+        return entry.perplexity
+    return math.inf if recipe.filter.perplexity == "embedded" else profile.perplexity
 
 
 def demo_examples(name: str) -> dict[str, Any]:

@@ -33,12 +33,11 @@ class UserMistake(Exception):  # noqa: N818  a mistake of the user is told in a 
 
 def content_hash(*parts: str) -> str:
     """32 hex digits that name the given texts in their order (BLAKE2b, 128 bits, length-prefixed)."""
-    digest = hashlib.blake2b(digest_size=16)
+    pieces: list[bytes] = []
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "little"))
-        digest.update(data)
-    return digest.hexdigest()
+        pieces += (len(data).to_bytes(8, "little"), data)
+    return hashlib.blake2b(b"".join(pieces), digest_size=16).hexdigest()
 
 
 def canonical_json(value: Any) -> str:

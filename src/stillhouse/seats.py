@@ -6,10 +6,13 @@ In: a TeacherSpec and its built part. Out: a Seat, which the loop works with and
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Set
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stillhouse.money import HourMeter
 from stillhouse.records import Request, Response, Teacher, TeacherSpec
@@ -27,11 +30,11 @@ Enrol = Callable[[Request, float], None]
 class Seat:
     """What one teacher does in this sitting.
 
-    live: pairs under way. proven: it has replied before, in this sitting or in an earlier one. overcharge: the most
-    that a reply cost, as a multiple of its bound. judges_usd: dollars of judges that were asked about its replies.
-    enrol: of a batch teacher, what takes (request, dollars at most) into the round's file. short: a round could not
-    hold everything, for want of money. outstanding: keys whose batch results have not come. dead: why it is asked no
-    more. waits: reason -> pairs. notes: what the user should know at the end.
+    live: pairs under way. refusals: by endpoint, before a first reply. proven: it has replied before, in this sitting
+    or in an earlier one. overcharge: the most that a reply cost, as a multiple of its bound. judges_usd: dollars of
+    judges that were asked about its replies. enrol: of a batch teacher, what takes (request, dollars at most) into the
+    round's file. short: a round could not hold everything, for want of money. outstanding: keys whose batch results
+    have not come. dead: why it is asked no more. waits: reason -> pairs. notes: what the user should know at the end.
     """
 
     spec: TeacherSpec
@@ -49,7 +52,7 @@ class Seat:
     saved_tokens: int = 0
     dead: str = ""
     proven: bool = False
-    refused: int = 0
+    refusals: Counter[str] = field(default_factory=Counter)
     overcharge: float = 1.0
     judges_usd: float = 0.0
     enrol: Enrol | None = None
@@ -74,7 +77,7 @@ class Seat:
         self.waits[reason] = self.waits.get(reason, 0) + 1
 
     def count(self, response: Response, bound: float) -> None:
-        """A reply, paid and on disk."""
+        """A reply, paid and on disk. bound: dollars, by its price alone."""
         self.replies += 1
         self.proven = True
         self.completion_tokens += response.completion_tokens
@@ -89,7 +92,7 @@ class Seat:
                     f"({response.prompt_tokens} prompt and {response.completion_tokens} completion tokens, limit "
                     f"{response.max_tokens}); from then on that much more is reserved for each request"
                 )
-            self.overcharge *= cost / bound
+            self.overcharge = max(self.overcharge, cost / bound)
 
     @property
     def saved_usd(self) -> float | None:
@@ -112,7 +115,8 @@ def seat_for(spec: TeacherSpec, teacher: Teacher, pairs: Pairs) -> Seat:
     return Seat(spec, teacher, limits, pairs, meter)
 
 
-def state_counts(pairs: Pairs) -> dict[str, int]:
-    """How many pairs stand where: one entry per state, sums to the number of pairs."""
-    counts = np.bincount(pairs.states(), minlength=len(STATES))
+def state_counts(pairs: Pairs, wanted: NDArray[Any] | None = None) -> dict[str, int]:
+    """How many pairs (at these positions) stand where: one entry per state, sums to the number of pairs."""
+    states = pairs.states() if wanted is None else pairs.states()[wanted]
+    counts = np.bincount(states, minlength=len(STATES))
     return {name: int(n) for name, n in zip(STATES, counts, strict=True)}

@@ -20,13 +20,14 @@ from typing import Any
 
 import numpy as np
 
+from stillhouse.batch.out import files_out
 from stillhouse.batch.results import read_back
-from stillhouse.batch.rounds import Round, folder_of, present, refuse_unfit
+from stillhouse.batch.rounds import Round, present, refuse_unfit
 from stillhouse.gauges import Gauges, Progress, prometheus
 from stillhouse.loop import Budget, Judged, Loop, Seat, VerifierAt, seat_for, state_counts
 from stillhouse.records import Fault, Part, Teacher, TeacherSpec, UserMistake
 from stillhouse.standing import fill, identities_of, needed_categories
-from stillhouse.store.batches import keys_out, outstanding
+from stillhouse.store.batches import keys_out
 from stillhouse.store.index import Index, load_index
 from stillhouse.store.journal import Journal
 from stillhouse.store.known import Known, verdicts_by_reply
@@ -37,7 +38,7 @@ from stillhouse.store.run import Run
 from stillhouse.store.spending import judges_spending, spending
 from stillhouse.store.verdicts import VerdictLog, VerdictRow, load_verdicts
 from stillhouse.transport.metrics import serve_metrics
-from stillhouse.workers import WorkerPool
+from stillhouse.workers.late import LatePool
 
 log = logging.getLogger("stillhouse.session")
 Watch = Callable[[list[Progress]], None]
@@ -161,11 +162,13 @@ class _Session:
         self.seats = [self.seat(spec) for spec in busy]
         judges = {k: seat_for(s, judge_parts[s.name], Pairs(0, 1)) for k, s in self.judges.items()}
         budget = Budget(self.budget_limits, self.spent)
-        gauges = Gauges(budget, judges_before=judges_spending(self.index, self.table.keys))
+        gauges = Gauges(budget, judges_before=judges_spending(self.index, self.table.keys), wanted=self.wanted)
         try:
             with Journal(self.run.journal) as journal, VerdictLog(verdict_set(self.run)) as log:
                 self.open_rounds(journal)
-                pool = WorkerPool(self.parts, workers=self.workers or max(1, (os.cpu_count() or 2)))
+                pool = LatePool(self.parts, self.workers or max(1, (os.cpu_count() or 2)))
+                if not all(seat.spec.batch for seat in self.seats):
+                    pool.start()  # now: once requests are in flight, nothing may keep them waiting
                 loop = Loop(
                     self.table, self.seats, judges,
                     verifiers=self.at,
@@ -180,14 +183,14 @@ class _Session:
                     pool.close()
                     for teacher in (*self.built.values(), *judge_parts.values()):
                         await teacher.close()
-        except BaseException:
+            if outcome != "refused":
+                for finished in self.rounds.values():
+                    finished.publish()  # the journal is closed: what may be uploaded now is known to it
+        finally:
             for unfinished in self.rounds.values():
                 unfinished.discard()
-            raise
         if outcome == "refused":
             raise UserMistake(loop.problem)
-        for finished in self.rounds.values():
-            finished.publish()
         return self.ended(loop, judges)
 
     def seat(self, spec: TeacherSpec) -> Seat:
@@ -231,7 +234,7 @@ class _Session:
             if seat.dead:
                 waits[seat.name] = {seat.dead: state_counts(seat.pairs)["waiting"]}
         outcome, problem = loop.outcome, loop.problem
-        out = self.files_out(waits)
+        out = files_out(self.run, waits) if present(self.run, self.teachers) else False
         short = [seat for seat in self.seats if seat.short]
         if short and outcome == "done" and not out:
             outcome, problem = "budget", next(iter(short[0].waits), "the budget carries no further request")
@@ -240,28 +243,6 @@ class _Session:
             outcome, problem, {name: reasons for name, reasons in waits.items() if reasons}, notes, self.rows,
             sum(s.replies for s in self.seats),
         )  # fmt: skip
-
-    def files_out(self, waits: dict[str, dict[str, int]]) -> bool:
-        """What to do with each batch file that is out, as a reason to wait; whether there is one."""
-        folder = folder_of(self.run)
-        if not present(self.run, self.teachers):
-            return False
-        index = load_index(self.run.journals)
-        for name, rows in outstanding(index).items():
-            path, teacher = folder.folder / name, index.teachers[int(index.teacher[rows[0]])]
-            had = _lines(path)
-            if had is None:
-                told = f"{name} is a batch file of another run that shares this store"
-            elif len(rows) == had:
-                told = f"upload {path} as a batch (or `vllm run-batch -i`), and put its results into {folder.results}"
-            else:
-                told = (
-                    f"{len(rows)} of the {had} results of {path} are missing: put the rest (of OpenAI the error file "
-                    f"too) into {folder.results}, or remove {name} to ask them anew"
-                )
-            mine = waits.setdefault(teacher, {})
-            mine[told] = mine.get(told, 0) + len(rows)
-        return any((folder.folder / name).is_file() for name in outstanding(index))
 
     async def tick(self, gauges: Gauges) -> None:
         while True:
@@ -281,14 +262,6 @@ class _Session:
         if self.watch is not None:
             self.watch(self.rows)
         return time.monotonic() - began
-
-
-def _lines(path: Path) -> int | None:
-    try:
-        with path.open("rb") as file:
-            return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
-    except FileNotFoundError:
-        return None
 
 
 async def probe(

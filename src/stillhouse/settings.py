@@ -19,6 +19,9 @@ class Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
+LEAST_PRICE = 0.0005  # dollars per million tokens: no model is sold for less
+
+
 class PriceSettings(Settings):
     """Dollars per million tokens (input and output, cached and thinking where they differ), or per_hour."""
 
@@ -33,6 +36,12 @@ class PriceSettings(Settings):
         by_token = self.input is not None or self.output is not None
         if by_token == (self.per_hour is not None) or (self.input is None) != (self.output is None):
             raise ValueError("a price is either input and output (dollars per million tokens) or per_hour")
+        tiny = [name for name in ("input", "output") if 0 < (getattr(self, name) or 0) < LEAST_PRICE]
+        if tiny:
+            raise ValueError(
+                f"{tiny[0]} {getattr(self, tiny[0]):g} looks like dollars per token: a price is dollars per million "
+                f"tokens, {getattr(self, tiny[0]) * 1e6:g}"
+            )
         return self
 
 
@@ -206,6 +215,19 @@ class VerifySettings(Settings):
     versions: dict[str, str] = Field(default_factory=dict)
 
 
+class PerplexitySettings(EndpointSettings):
+    """The model that perplexities come from: vLLM (`prompt_logprobs`) or SGLang (`echo`), prefix cache off."""
+
+    api: Literal["vllm", "sglang"] = "vllm"
+    max_in_flight: int = Field(16, ge=1, le=100_000)
+
+    @model_validator(mode="after")
+    def _whole(self) -> PerplexitySettings:
+        if not (self.base_url or self.base_urls) or not self.model:
+            raise ValueError("base_url and model are needed: the endpoint, and the name that it serves it under")
+        return self
+
+
 class FilterSettings(Settings):
     """Which filters run over verified responses, with the numbers of the paper and its siblings."""
 
@@ -213,7 +235,7 @@ class FilterSettings(Settings):
     ngrams: bool = True
     ngram_mode: Literal["share", "strict"] = "share"
     max_tokens: int | None = Field(None, ge=1)
-    perplexity: EndpointSettings | Literal["embedded", False] = False
+    perplexity: PerplexitySettings | Literal["embedded", False] = False
     filters: list[ImportPath] = Field(default_factory=list)
 
 

@@ -71,6 +71,19 @@ def test_a_program_ends_as_it_does(
     assert reason in ran.reason, ran
 
 
+def test_what_is_within_the_limits_runs(sandbox: Sandbox) -> None:
+    """Sixty threads, nearly all the memory, nearly all the files."""
+    threads = (
+        "import threading as t, time\nmade = [t.Thread(target=time.sleep, args=(0.2,)) for _ in range(60)]\n"
+        "for each in made: each.start()\nfor each in made: each.join()\nprint(len(made))"
+    )
+    memory = "x = bytearray(940 << 20)\nfor at in range(0, len(x), 4096): x[at] = 1\nprint(60)"
+    files = "open('x', 'wb').write(bytes(40 << 20))\nopen('y', 'wb').write(bytes(20 << 20))\nprint(60)"
+    for program in (threads, memory, files):
+        (ran,) = sandbox.python(program, [Case()], limits=Limits(seconds=60.0))
+        assert (ran.outcome, ran.stdout) == ("done", b"60\n"), ran
+
+
 def test_values_come_back_as_they_are(sandbox: Sandbox) -> None:
     (ran,) = sandbox.python("def f(*x): return x", [values("f(1, 2.5, {3: [b'x']})", "10 ** 300", "'\\udc80é'")])
     assert ran.values == ((1, 2.5, {3: [b"x"]}), 10**300, "\udc80é")
@@ -123,6 +136,23 @@ def test_cpp_is_compiled_once_and_runs_each_case(sandbox: Sandbox, monkeypatch: 
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="g++ is not installed")
+def test_cpp_has_a_deep_stack_and_many_threads_whatever_its_macros_are(best: Sandbox) -> None:
+    source = """
+#include <bits/stdc++.h>
+using namespace std;
+#define int long long
+int deep(int n) { volatile char b[64]; b[0] = n; return n ? deep(n - 1) + b[0] % 2 : 0; }
+signed main() {
+    vector<thread> made;
+    for (int n = 0; n < 60; ++n) made.emplace_back([] { this_thread::sleep_for(chrono::milliseconds(200)); });
+    for (auto& each : made) each.join();
+    cout << made.size() << (deep(700000) != 1);
+}
+"""
+    (ran,) = best.cpp(source, [Case()])
+    assert (ran.outcome, ran.stdout) == ("done", b"601"), ran
+
+
 def test_cpp_that_does_not_compile_is_an_error_of_every_case(best: Sandbox) -> None:
     results = best.cpp("int main() { return x; }", [Case(), Case()])
     assert [ran.outcome for ran in results] == ["error", "error"] and "does not compile" in results[0].reason

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -286,3 +287,24 @@ def test_an_empty_file_gives_no_queries_and_no_mistake(tmp_path: Path) -> None:
     (tmp_path / "q.jsonl").write_bytes(b"")
     (tmp_path / "q.csv").write_bytes(b"")
     assert queries(tmp_path) == []
+
+
+def test_an_object_store_is_read_through_fsspec(tmp_path: Path) -> None:
+    fsspec = pytest.importorskip("fsspec")
+    store = fsspec.filesystem("memory")
+    for name, rows in (("a.jsonl", 2), ("deep/b.jsonl.gz", 1), ("dataset_info.json", 1), ("c.parquet", 1)):
+        lines = "".join(json.dumps({"query": f"What is {n} in {name}?"}) + "\n" for n in range(rows)).encode()
+        if name.endswith("parquet"):
+            buffer = io.BytesIO()
+            pq.write_table(pa.table({"query": ["What is 5 in c.parquet?"]}), buffer)
+            lines = buffer.getvalue()
+        store.pipe(f"/bucket/{name}", gzip.compress(lines) if name.endswith("gz") else lines)
+    read = [query.text for query in Files("memory://bucket", category="math")()]
+    assert sorted(read) == [
+        "What is 0 in a.jsonl?", "What is 0 in deep/b.jsonl.gz?", "What is 1 in a.jsonl?", "What is 5 in c.parquet?",
+    ]  # fmt: skip
+    assert len(list(Files("memory://bucket/*.jsonl", category="math")())) == 2
+    with pytest.raises(UserMistake, match=r"memory://bucket/gone\.jsonl: cannot be read"):
+        list(Files("memory://bucket/gone.jsonl", category="math")())
+    with pytest.raises(UserMistake, match=r"nosuch://x/a\.jsonl"):
+        list(Files("nosuch://x/a.jsonl", category="math")())

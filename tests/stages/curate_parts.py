@@ -7,10 +7,9 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
-from stillhouse.records import Fault, Message, Query, Response, Verdict
+from stillhouse.records import Message, Query, Response, Verdict
 
 
 class Rows:
@@ -133,17 +132,6 @@ class Halves:
 
     def __call__(self, texts: list[str]) -> list[int]:
         return [len(text) // 2 for text in texts]
-
-
-class LengthScorer:
-    """A perplexity scorer by length."""
-
-    def score_all(self, pairs: list[tuple[str, str]]) -> list[Any]:
-        return [Fault("timeout", "slow") if "fault" in text else score(float(len(text))) for _, text in pairs]
-
-
-def score(value: float) -> SimpleNamespace:
-    return SimpleNamespace(response=value, full=1.0, tokens=2, whole=True)
 
 
 class Noted(Whole):

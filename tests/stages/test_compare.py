@@ -69,6 +69,8 @@ def test_every_figure_follows_its_definition(
     assert found["tokens"]["median"] == pytest.approx(np.median(lengths))
     assert found["cost_usd"] == pytest.approx(cost)
     assert found["cost_per_verified_usd"] == pytest.approx(cost / states["verified"])
+    replies = [r for r in made.replies[teacher] if r["query"] in queries]
+    assert found["finish_reasons"] == dict(Counter(r["finish_reason"] for r in replies))
     assert found["pass_at_k"][-1] == pytest.approx(found["verified_yield"])
 
 

@@ -239,6 +239,15 @@ def test_sampled_token_counts_are_of_the_same_queries_and_said_so(tmp_path: Path
     assert exact["made"]["token_sample"] is None and exact["made"]["tokens_counted"] == 400
 
 
+def test_each_pair_of_datasets_is_compared_over_the_queries_that_these_two_share(tmp_path: Path) -> None:
+    made = {"a": range(20), "b": range(5, 20), "c": range(100, 120)}
+    paths = [write(tmp_path / f"{name}.jsonl", [chat(n) for n in rows]) for name, rows in made.items()]
+    found = compared(paths, tmp_path / "out")
+    assert found["parallel"] == 0
+    assert [(pair["a"], pair["b"], pair["n"]) for pair in found["pairs"]] == [("a", "b", 15)]
+    assert "15 shared queries" in found["decision"]["sentence"]
+
+
 def test_tokens_are_counted_once_for_each_text_across_comparisons(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{name}.jsonl", [chat(n) for n in range(30)]) for name in "ab"]
     compared(paths, tmp_path / "out")

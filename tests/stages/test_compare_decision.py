@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from made_run import MadeTeacher, make_run, word_tokens
+from made_students import make_students
 
 from stillhouse.records import Part, Price, TeacherSpec
 from stillhouse.stages.compare import compare, describe
@@ -175,3 +176,45 @@ def test_views_of_categories_add_up_to_those_of_everything(tmp_path: Path) -> No
         assert section["parallel_tokens"]["mean"] == pytest.approx(
             sum(c["parallel_tokens"]["total"] for c in section["categories"].values()) / found["parallel"]
         )
+
+
+# -- students ---------------------------------------------------------------------------------------------------------
+
+
+def students(folder: Path, skills: dict[str, float], **settings: Any) -> dict[str, Any]:
+    made = make_run(folder, (MadeTeacher("am", 0.75, 80), MadeTeacher("qwen", 0.55, 50)), queries=60)
+    make_students(folder, skills, **{"items": 150, "samples": 8} | settings)
+    compare(made.folder, teachers=made.specs, tokenizer=word_tokens)
+    found: dict[str, Any] = json.loads((folder / "report.json").read_text())
+    return found
+
+
+def test_with_students_the_decision_says_whom_to_distil_from(tmp_path: Path) -> None:
+    made = students(tmp_path, {"am": 0.35, "qwen": 0.6})["decision"]
+    assert (made["basis"], made["measure"], made["teacher"]) == ("students", "student_mean", "qwen")
+    assert made["sentence"].startswith("Distil from qwen: its student scores")
+    assert UNTIL not in made["sentence"] and "not certainly ahead" not in made["sentence"]
+
+
+def test_a_student_that_is_not_ahead_of_its_base_is_told(tmp_path: Path) -> None:
+    found = students(tmp_path, {"am": 0.05, "qwen": 0.2})
+    assert found["decision"]["teacher"] == "qwen"
+    assert "Its student is not certainly ahead of base (" in found["decision"]["sentence"]
+    assert {row["teacher"] for row in found["controls"]} == {"am", "qwen"}
+
+
+def test_students_that_are_too_near_say_how_many_items_would_decide(tmp_path: Path) -> None:
+    found = students(tmp_path, {"am": 0.5, "qwen": 0.53}, items=30, samples=1)["decision"]
+    assert found["teacher"] is None and found["basis"] == "students"
+    assert found["queries_needed"] > 60 and "60 items compared" in found["sentence"]
+
+
+def test_a_recipe_that_decides_by_data_does_not_say_that_no_students_were_trained(tmp_path: Path) -> None:
+    make_run(tmp_path, queries=60)
+    make_students(tmp_path, {"am": 0.3, "qwen": 0.6})
+    specs = [TeacherSpec(name, Part("made:teacher")) for name in ("am", "qwen")]
+    compare(tmp_path, teachers=specs, decide_by="verified_yield", tokenizer=word_tokens)
+    made = json.loads((tmp_path / "report.json").read_text())["decision"]
+    assert (made["basis"], made["measure"]) == ("data", "verified_yield")
+    assert UNTIL not in made["sentence"] and "the students' scores stand beside it" in made["sentence"]
+    assert "istil from" not in made["sentence"]

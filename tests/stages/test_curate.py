@@ -341,3 +341,16 @@ def test_shards_blocks_and_spans_change_nothing(tmp_path: Path, monkeypatch: pyt
         found.append(curated(tmp_path / str(number), [source], avoid=[exam]))
     assert found[0] == found[1] == found[2]
     assert found[0][0]["rules"].keys() >= {"duplicate", "near_duplicate", "benchmark_ngram"}
+
+
+def test_a_pool_of_one_template_stays_bounded_and_is_decided_alike(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = [{"id": str(n), "query": LONG.replace("evening", f"e{'x' * n}")} for n in range(120)]
+    whole = curated(tmp_path / "whole", [rows(*given)])
+    monkeypatch.setattr("stillhouse.stages.curate_deciding.PAIRS_AT_ONCE", 100)
+    monkeypatch.setattr("stillhouse.stages.curate_deciding.BAND_ROWS", 50)
+    parts = curated(tmp_path / "parts", [rows(*given)])
+    assert whole == parts
+    assert set(whole[1]) == {"0"} and whole[0]["near_duplicates"]["large_buckets"] > 0
+    assert {row["reason"] for row in whole[2].values()} == {"nearly the same as rows:1"}

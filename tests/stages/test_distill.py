@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
 import subprocess
@@ -22,6 +23,7 @@ import pytest
 from stillhouse.records import Message, Part, Price, Query, TeacherSpec, UserMistake
 from stillhouse.stages.distill import Distilled, distill
 from stillhouse.store.index import load_index
+from stillhouse.store.journal import Damage, read_entries
 from stillhouse.store.ledger import audit
 from stillhouse.store.run import Run
 from stillhouse.store.tables import QUERIES, query_to_row, write_rows
@@ -134,6 +136,35 @@ def test_more_queries_more_attempts_and_another_name_ask_only_what_is_new(folder
             assert audit(load_index(run.journals)).clean
 
 
+def test_one_teacher_more_asks_nothing_of_the_others(folder: Path) -> None:
+    with FakeServer(answering(lambda n, _: n % 2 == 0)) as server:
+        go(folder, teacher(server.url), teacher(server.url, name="cool", temperature=0.1))
+        before = server.counts.answered
+        third = teacher(server.url, name="third", temperature=0.9)
+        go(folder, third, teacher(server.url, name="cool", temperature=0.1), teacher(server.url))
+        asked = [body["temperature"] for body in server.counts.bodies][before:]
+    assert asked and set(asked) == {0.9}
+    with Run(folder, read_only=True) as run:
+        assert audit(load_index(run.journals)).clean
+
+
+@pytest.mark.usefixtures("fast_back_off")
+@pytest.mark.parametrize(
+    ("fault", "kind", "retried"),
+    [("huge", "too_large", False), ("bad_utf8", "bad_json", True), ("redirect", "redirect", True),
+     ("html", "bad_envelope", True), ("not_http", "bad_envelope", True)],
+)  # fmt: skip
+def test_an_unreadable_reply_is_a_fault_with_its_reason(folder: Path, fault: str, kind: str, retried: bool) -> None:
+    with FakeServer(answering(lambda *_: True), script=["", fault], huge_bytes=50_000_000) as server:
+        done = go(folder, teacher(server.url))
+    with Run(folder, read_only=True) as run:
+        faults = [entry for entry in read_entries(run.journals) if entry.kind == "fault"]
+    assert [entry.fault.kind for entry in faults] == [kind]
+    assert server.url in faults[0].fault.reason and len(faults[0].fault.raw) <= 4096
+    assert done.counts["am"]["verified"] == (12 if retried else 11)
+    assert [kind in reason for reason in done.waits.get("am", {})] == ([] if retried else [True])
+
+
 def test_a_higher_limit_asks_again_only_what_was_cut(folder: Path) -> None:
     def answer(body: dict[str, Any]) -> Any:
         n = int(re.findall(r"\d+", body["messages"][-1]["content"])[0])
@@ -244,35 +275,43 @@ go(Path(sys.argv[1]), teacher(sys.argv[2]), attempts=2)
 """
 
 
+KILLS = 10  # bench/generation.py --only kills does a hundred
+
+
 @pytest.mark.slow
-def test_a_kill_at_any_moment_loses_nothing_and_pays_again_at_most_what_was_in_flight(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    lay(folder, 150)
+def test_killed_at_random_moments_nothing_is_lost_and_at_most_what_was_in_flight_is_paid_again(tmp_path: Path) -> None:
+    folder, rng = tmp_path / "run", random.Random(3)
+    lay(folder, 360)
     (tmp_path / "tests_distill.py").write_text(Path(__file__).read_text(encoding="utf-8"), encoding="utf-8")
     script = WORKER.format(path=[str(tmp_path), *sys.path])
+    held: set[str] = set()
     with FakeServer(answering(lambda n, _: n % 3 > 0), seconds=0.03) as server:
-        for round_number in range(4):
+        for _ in range(KILLS):
             child = subprocess.Popen([sys.executable, "-c", script, str(folder), server.url], stdout=subprocess.PIPE)
             assert child.stdout is not None
             child.stdout.readline()
-            asked = server.counts.answered
-            waited = time.monotonic()
-            while server.counts.answered < asked + 20 + 9 * round_number and time.monotonic() - waited < 30:
-                time.sleep(0.005)
+            wanted, waited = server.counts.answered + rng.randrange(48), time.monotonic()
+            while server.counts.answered < wanted and time.monotonic() - waited < 30:
+                time.sleep(0.002)
+            time.sleep(rng.random() * 0.03)
             os.kill(child.pid, signal.SIGKILL)
             child.wait()
             child.stdout.close()
+            damage: list[Damage] = []
+            found = {e.key for e in read_entries(folder / "2-responses", damage=damage) if e.kind == "reply"}
+            assert held <= found, "a reply that was on disk is gone"
+            assert all(one.reason == "torn tail" for one in damage), damage
+            held = found
         done = go(folder, teacher(server.url), attempts=2)
         answered = server.counts.answered
     assert done.counts["am"] == {
-        "waiting": 0, "verified": 100, "unverified": 0, "exhausted": 50, "undecided": 0, "too_long": 0,
+        "waiting": 0, "verified": 240, "unverified": 0, "exhausted": 120, "undecided": 0, "too_long": 0,
     }  # fmt: skip
     with Run(folder, read_only=True) as run:
         ledger = audit(load_index(run.journals))
-    assert ledger.total.paid_twice == 0
-    assert ledger.total.in_doubt <= 4 * 16, "at most what was in flight at each kill"
-    assert ledger.total.paid == 200
-    assert answered <= 200 + 4 * 16
+    assert (ledger.total.paid_twice, ledger.total.paid) == (0, 480)
+    assert ledger.total.in_doubt <= KILLS * 16, "at most what was in flight at each kill"
+    assert answered <= 480 + KILLS * 16
 
 
 def test_the_first_interrupt_drains(tmp_path: Path) -> None:

@@ -12,10 +12,14 @@ import pytest
 import yaml
 from made_run import Made, MadeTeacher, make_run, word_tokens
 
-from stillhouse.records import UserMistake, normal_form
+from stillhouse.engines.engine import ShardFailed
+from stillhouse.engines.local import Local
+from stillhouse.records import Part, UserMistake, normal_form
 from stillhouse.stages.export import export
 from stillhouse.store.tables import DATASET
+from stillhouse.store.tokens import TokenCounter
 
+WORDS = Part("made_run:Words")
 TEACHERS = (
     MadeTeacher("am", 0.75, 60),
     MadeTeacher("qwen", 0.5, 40, terms="unknown"),
@@ -206,7 +210,7 @@ def test_a_response_without_its_query_stops_the_export(tmp_path: Path) -> None:
     run = make_run(tmp_path, queries=10)
     file = tmp_path / "1-queries" / "kept.parquet"
     pq.write_table(pq.read_table(file).slice(5), file)
-    with pytest.raises(ValueError, match="is not in"):
+    with pytest.raises(ShardFailed, match="is not among the kept ones"):
         export(run.folder, teachers=run.specs)
     assert not list(tmp_path.glob("5-datasets/*/*.parquet"))
     assert not list(tmp_path.glob("5-datasets/*/.*"))
@@ -251,3 +255,18 @@ def test_terms_no_blocks_a_push_and_all_reasons_are_told(made: Made, monkeypatch
         export(made.folder, teachers=made.specs, sources=[{"name": "made-1", "terms": "no"}], push="me/made")
     assert len(told.value.problems) == 2
     assert hub.calls == []
+
+
+def test_any_engine_and_any_span_give_the_same_datasets(made: Made, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr("stillhouse.stages.export.SPAN_GROUPS", 1)
+    run = make_run(tmp_path, TEACHERS, queries=120)
+    with Local(2) as engine:
+        counts = export(run.folder, teachers=run.specs, tokenizer=WORDS, sources=SOURCES, engine=engine)
+    assert counts["am"] == len(rows(made, "am"))
+    for teacher in ("am", "qwen"):
+        for file in ("superset", "parallel"):
+            assert rows(run, teacher, file) == rows(made, teacher, file)
+    assert not (tmp_path / "5-datasets" / ".work").exists()
+    again = TokenCounter(WORDS, tmp_path / ".cache")
+    assert again.count([row["response"] for row in rows(run, "am")]).tolist() == [r["tokens"] for r in rows(run, "am")]
+    assert (again.counted, again.remembered) == (0, len(rows(run, "am")))

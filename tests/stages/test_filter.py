@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from stillhouse.engines.engine import ShardFailed
 from stillhouse.engines.local import Local
-from stillhouse.records import Message, Part, Query, Response, TeacherSpec
+from stillhouse.records import Message, Part, Price, Query, Response, TeacherSpec, UserMistake
+from stillhouse.scoring import Unanswered
 from stillhouse.stages.filter import filter as filter_responses
+from stillhouse.stages.filter_scoring import Scoring
+from stillhouse.store.index import load_index
+from stillhouse.store.ledger import audit
 from stillhouse.store.run import Run
 from stillhouse.store.tables import QUERIES, RESPONSES, query_to_row, read_rows, response_to_row, write_rows
+from stillhouse.testing import FakeServer
+from stillhouse.transport.fake_server import fake_logprob, fake_tokens
 
 sys.path.insert(0, str(Path(__file__).parent))  # workers get this path too
 
@@ -111,13 +119,66 @@ def test_length_is_counted_by_a_tokenizer_that_only_counts(tmp_path: Path) -> No
     assert set(rows) == {"long"} and counts["rules"] == {"too_long": 1}
 
 
-def test_perplexity_goes_by_the_teachers_threshold_and_every_score_is_kept(tmp_path: Path) -> None:
-    judge = Part("stillhouse.filters.perplexity:PerplexityFilter", {"scorer": Part("curate_parts:LengthScorer")})
-    texts = {"low": reply("x" * 40), "high": reply("x" * 80), "fault": reply("fault")}
-    counts, rows = filtered(tmp_path, texts, filters=[judge], threshold=100.0)
-    assert {name: row["outcome"] for name, row in rows.items()} == {"low": "pass", "high": "fail", "fault": "unknown"}
-    assert rows["low"]["filter"] == "perplexity" and rows["low"]["score"] < 100 < rows["high"]["score"]
-    assert (counts["dropped"], counts["kept"], counts["unknown"]) == (1, 2, {"perplexity": 1})
+def scoring(url: str, **settings: Any) -> Scoring:
+    part = Part(
+        "stillhouse.teachers.perplexity:PromptLogprobs",
+        {"name": "perplexity-model", "model": "fake-model", "base_url": url, "price": {"input": 1.0, "output": 1.0}},
+    )
+    spec = TeacherSpec(
+        "perplexity-model", part, "fake-model", (url,), max_in_flight=4, price=Price(1.0, 1.0), **settings
+    )
+    return Scoring(spec, Part("stillhouse.filters.perplexity:PerplexityFilter"))
+
+
+def perplexity_of(text: str) -> float:
+    """What the fake server's log-probabilities come to."""
+    scores = [fake_logprob(token) for token in fake_tokens(text)]
+    return math.exp(-sum(scores) / len(scores))
+
+
+def test_perplexity_goes_by_the_teachers_threshold_and_is_paid_once(tmp_path: Path) -> None:
+    texts = {str(n): reply(prose(40)) for n in range(30)} | {"unformed": "no blocks"}
+    values = {name: perplexity_of(text) for name, text in texts.items()}
+    threshold = sorted(values.values())[20] * (1 + 1e-9)  # as it stands: its last digit may be another
+    with FakeServer(faults={"500": 0.1, "429": 0.1}, retry_after="0") as server:
+        given = {"filters": FILTERS, "scoring": scoring(server.url), "threshold": threshold}
+        counts, rows = filtered(tmp_path, texts, **given)
+        answered = server.counts.answered
+        again, _ = filtered(tmp_path, texts, **given)
+        assert server.counts.answered == answered == 30, "what is dropped before is not asked, nothing is asked twice"
+    assert counts == again and counts["accepted"] == 31
+    above = {name for name, value in values.items() if value > threshold and name != "unformed"}
+    assert counts["rules"] == {"perplexity": len(above), "structure": 1} and counts["kept"] == 30 - len(above)
+    assert {name for name, row in rows.items() if row["outcome"] == "fail"} == above | {"unformed"}
+    for name, row in rows.items():
+        if name != "unformed":
+            assert row["score"] == pytest.approx(values[name]) and json.loads(row["detail"])["full"] != row["score"]
+    with Run(tmp_path, read_only=True) as run:
+        index = load_index(run.journals)
+        assert audit(index).total.paid_twice == 0
+        assert len(index.rows(purpose="perplexity")) == 30 and np.nansum(index.cost_usd[index.rows()]) > 0
+
+
+def test_corpus_rules_count_what_perplexity_left(tmp_path: Path) -> None:
+    boiler = prose(30)
+    texts = {str(n): reply(prose(5) + " " + boiler) for n in range(21)}
+    values = {name: perplexity_of(text) for name, text in texts.items()}
+    with FakeServer() as server:
+        given = {"corpus": [NGRAMS], "scoring": scoring(server.url)}
+        all_of_them, _ = filtered(tmp_path / "a", texts, threshold=1e9, **given)
+        one_less, _ = filtered(tmp_path / "b", texts, threshold=sorted(values.values())[-2], **given)
+    assert all_of_them["rules"] == {"repeated_ngrams": 21}
+    assert one_less["rules"] == {"perplexity": 1}, "of 20 occurrences none is too many"
+
+
+def test_a_scoring_endpoint_that_refuses_stops_the_stage_and_what_was_paid_stays(tmp_path: Path) -> None:
+    texts = {str(n): reply(prose(10)) for n in range(12)}
+    with FakeServer(models=["another"]) as server, pytest.raises(UserMistake, match="fake-model"):
+        filtered(tmp_path, texts, scoring=scoring(server.url))
+    with FakeServer() as server, pytest.raises(Unanswered, match="budget"):
+        filtered(tmp_path, texts, scoring=scoring(server.url, budget_usd=0.0005))
+    counts, _ = filtered(tmp_path / "off", texts)
+    assert counts["off"].startswith("perplexity") and counts["kept"] == 12
 
 
 def test_a_filter_of_ones_own_is_a_plain_function(tmp_path: Path) -> None:

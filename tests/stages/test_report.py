@@ -375,6 +375,17 @@ def test_filters_filter_and_the_address_keeps_them(browser: Any, folder: Path) -
 
 
 @pytest.mark.browser
+def test_going_to_a_section_leaves_the_state_in_the_address(browser: Any, folder: Path) -> None:
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    opened(browser, folder, "#q=question&is-am=missed")
+    browser.execute_script("document.querySelector('nav a[href=\"#rules\"]').click()")
+    assert browser.execute_script("return location.hash") == "#q=question&is-am=missed"
+    seen = "return document.getElementById('rules').getBoundingClientRect().top < innerHeight"
+    WebDriverWait(browser, 10).until(lambda b: b.execute_script(seen))
+
+
+@pytest.mark.browser
 def test_search_finds_by_words_and_a_link_opens_its_query(browser: Any, folder: Path) -> None:
     from selenium.webdriver.support.ui import WebDriverWait
 
@@ -390,7 +401,9 @@ def test_search_finds_by_words_and_a_link_opens_its_query(browser: Any, folder: 
 
 
 @pytest.mark.browser
-def test_the_page_fits_a_phone(browser: Any, folder: Path) -> None:
+@pytest.mark.parametrize("of", ["folder", "named_badly"])
+def test_the_page_fits_a_phone(browser: Any, of: str, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(of)
     metrics = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
     browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
     try:

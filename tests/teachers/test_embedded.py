@@ -173,13 +173,21 @@ def test_a_megabyte_of_noise_is_counted_in_time_that_grows_with_its_length() -> 
 @needs_model
 def test_perplexity_is_low_for_what_is_expected_and_high_for_what_is_not() -> None:
     scorer = EmbeddedPerplexity(servers=1, slots=2, context=256, max_tokens=32)
-    likely, unlikely, long, empty, no_room = scorer.score_all([
+    pairs = [
         ("The capital of France is", "Paris. It lies on the Seine."),
         ("The capital of France is", "Pumpkin seven of whereas it."),
         ("Count:", " ".join(str(number) for number in range(100))),
         ("Nothing", ""),
         ("word " * 400, "text"),
-    ])  # fmt: skip
+    ]
+
+    async def main() -> list[Any]:
+        try:
+            return await asyncio.gather(*(scorer.score(*pair) for pair in pairs), return_exceptions=True)
+        finally:
+            await scorer.close()
+
+    likely, unlikely, long, empty, no_room = asyncio.run(main())
     assert isinstance(likely, Perplexity) and isinstance(unlikely, Perplexity) and isinstance(long, Perplexity)
     assert 1 < likely.response < 30 < unlikely.response
     assert (likely.whole, long.whole, long.tokens) == (True, False, 32)

@@ -1,14 +1,35 @@
 """Claims about perplexity: the definition holds, the text's tokens are certain, a missing score is no number."""
 
+import asyncio
+import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
-from stillhouse.records import Fault, UserMistake
+from stillhouse.records import Fault, Message, Query, Response, UserMistake
 from stillhouse.teachers.perplexity import Perplexity, PromptLogprobs, perplexity_of, read_logprobs
 from stillhouse.testing import FakeServer
 from stillhouse.transport.fake_server import fake_logprob, fake_tokens
+
+
+def score_all(scorer: Any, pairs: Sequence[tuple[str, str]]) -> list[Perplexity | Fault]:
+    """What a scorer says of pairs, asked side by side."""
+
+    async def main() -> list[Any]:
+        try:
+            found = await asyncio.gather(*(scorer.score(*pair) for pair in pairs), return_exceptions=True)
+        finally:
+            await scorer.close()
+        assert all(isinstance(one, Perplexity | Fault) for one in found), found
+        return found
+
+    return asyncio.run(main())
+
+
+def scorer_at(url: str, model: str = "fake-model", **settings: Any) -> PromptLogprobs:
+    return PromptLogprobs("perplexity-model", model, base_url=url, **settings)
 
 
 def test_the_definition() -> None:
@@ -32,7 +53,7 @@ def test_nothing_to_score_is_an_error(prompt_tokens: int) -> None:
 def test_a_server_scores_the_text_and_not_the_prompt(api: Any) -> None:
     prompt, text = "What is one plus one?", "It is two of course"
     with FakeServer() as server:
-        (found,) = PromptLogprobs(server.url, "fake-model", api=api).score_all([(prompt, text)])
+        (found,) = score_all(scorer_at(server.url, api=api), [(prompt, text)])
         sent = server.counts.bodies[0]
     assert isinstance(found, Perplexity)
     expected = [fake_logprob(token) for token in fake_tokens(text)]
@@ -41,13 +62,28 @@ def test_a_server_scores_the_text_and_not_the_prompt(api: Any) -> None:
     assert sent["prompt"] == fake_tokens(prompt) + fake_tokens(text) and sent["max_tokens"] == 1
 
 
-def test_scores_keep_the_order_of_the_pairs() -> None:
-    pairs = [(f"prompt {number}", f"a text of {number} words") for number in range(40)]
+def test_a_score_is_a_reply_with_its_tokens_and_price() -> None:
+    query = Query((Message("user", "What is 1 + 1?"), Message("assistant", "It is two")), "math")
+    price = {"input": 1.0, "output": 3.0}
     with FakeServer() as server:
-        scorer = PromptLogprobs(server.url, "fake-model", max_in_flight=8)
-        together, alone = scorer.score_all(pairs), [scorer.score_all([pair])[0] for pair in pairs]
-        assert server.counts.most_in_flight <= 8
-    assert together == alone
+        scorer = scorer_at(server.url, price=price)
+        request = scorer.request(query, 1)
+
+        async def main() -> Response:
+            await scorer.probe()
+            try:
+                return await scorer.send(request)
+            finally:
+                await scorer.close()
+
+        reply = asyncio.run(main())
+    score = json.loads(reply.text)
+    assert (reply.key, reply.query, reply.identity) == (request.key, query.key, scorer.identity("math"))
+    assert score["tokens"] == 3 and score["whole"] and score["response"] > 1
+    assert reply.prompt_tokens == 8 and reply.cost_usd == pytest.approx((8 * 1.0 + 3.0) / 1e6)
+    assert request.bound_usd is not None and reply.cost_usd <= request.bound_usd
+    other = PromptLogprobs("another-name", "fake-model", base_url="http://127.0.0.1:1/v1")
+    assert other.request(query, 1).key == request.key, "name and address are not in the key"
 
 
 @pytest.mark.parametrize(
@@ -69,27 +105,19 @@ def test_a_reply_without_every_score_gives_a_fault_and_no_number(choice: dict[st
 
 def test_a_model_that_is_not_served_is_a_fault() -> None:
     with FakeServer() as server:
-        (found,) = PromptLogprobs(server.url, "another-model").score_all([("a", "b")])
+        (found,) = score_all(scorer_at(server.url, "another-model"), [("a", "b")])
     assert isinstance(found, Fault) and found.kind == "not_found"
 
 
 @pytest.mark.parametrize("pair", [("a", ""), ("", "")])
 def test_an_empty_text_has_none(pair: tuple[str, str]) -> None:
     with FakeServer() as server:
-        (found,) = PromptLogprobs(server.url, "fake-model").score_all([pair])
+        (found,) = score_all(scorer_at(server.url), [pair])
     assert isinstance(found, Fault) and found.kind == "bad_request"
-
-
-def test_a_fault_that_passes_is_retried_and_one_that_stays_is_the_result() -> None:
-    with FakeServer(script=["500"]) as server:
-        (found,) = PromptLogprobs(server.url, "fake-model").score_all([("a", "b")])
-    assert isinstance(found, Perplexity)
-    with FakeServer(faults={"500": 1.0}) as server:
-        (failed,) = PromptLogprobs(server.url, "fake-model", retries=0).score_all([("a", "b")])
-    assert isinstance(failed, Fault) and failed.kind == "server_error"
 
 
 def test_wrong_settings_are_told_at_once() -> None:
     with pytest.raises(UserMistake) as caught:
-        PromptLogprobs("nowhere", "m", api="tgi")  # type: ignore[arg-type]
-    assert "nowhere" in str(caught.value) and "vllm or sglang" in str(caught.value)
+        PromptLogprobs("p", "m", base_url="nowhere", api="tgi", price={"input": -1})  # type: ignore[arg-type]
+    told = str(caught.value)
+    assert "nowhere" in told and "vllm or sglang" in told and "price.input" in told

@@ -1,9 +1,6 @@
 """Claims about profiles, on reply shapes of the servers and models they are for.
 
-The replies are hand-made, after: vLLM (docs.vllm.ai/en/stable/features/reasoning_outputs), SGLang
-(docs.sglang.io/docs/advanced_features/separate_reasoning), the DeepSeek API
-(api-docs.deepseek.com/guides/reasoning_model), and the cards huggingface.co/a-m-team/AM-Thinking-v1,
-Qwen/Qwen3-235B-A22B and deepseek-ai/DeepSeek-R1. None was recorded.
+Every shape is **hand-made** after the source that its row links to; none was recorded.
 """
 
 import dataclasses
@@ -15,6 +12,7 @@ from stillhouse.records import Fault, Message, Query, Response, UserMistake
 from stillhouse.teachers.openai import OpenAI
 from stillhouse.teachers.profiles import PROFILES, THINK_ANSWER, find_profile
 
+BOXED = "\\boxed{2}"
 THOUGHT = "Okay, 1 and 1 make 2."
 
 
@@ -32,55 +30,77 @@ def said(content: str | None, **fields: Any) -> dict[str, Any]:
     return {"content": content, **fields}
 
 
-# profile, message, finish reason, thinking, answer, malformed; the shape's source is named before it
-SHAPES: list[tuple[str, dict[str, Any], str, str | None, str, bool]] = [
-    # AM-Thinking-v1 without a parser: both tags inline (model card)
-    (AM, said(f"<think>{THOUGHT}</think>\n<answer>\\boxed{{2}}</answer>"), "stop", THOUGHT, "\\boxed{2}", False),
-    # ... it speaks of its tags while it thinks
-    (AM, said("<think>I use <answer>.</think><answer>2</answer>"), "stop", "I use <answer>.", "2", False),
-    # ... behind vLLM's deepseek_r1 parser: thinking apart, the answer tags stay
-    (AM, said("\n<answer>2</answer>", reasoning=THOUGHT), "stop", THOUGHT, "2", False),
-    # ... cut within its thought
-    (AM, said(f"<think>{THOUGHT}"), "length", THOUGHT, "", True),
-    # ... without any thought: not in form where thinking is required
-    (AM, said("<answer>2</answer>"), "stop", None, "", True),
-    # Qwen3 behind vLLM's qwen3 parser, after the renaming (vLLM docs)
-    (QWEN, said("\n\n\\boxed{2}", reasoning=f"\n{THOUGHT}\n"), "stop", THOUGHT, "\\boxed{2}", False),
-    # ... before it, and behind SGLang's (SGLang docs)
-    (QWEN, said("2", reasoning_content=THOUGHT, tool_calls=None), "stop", THOUGHT, "2", False),
-    # ... both fields, as gateways send them during the renaming
-    (QWEN, said("2", reasoning=THOUGHT, reasoning_content=THOUGHT), "stop", THOUGHT, "2", False),
-    # ... without a parser
-    (QWEN, said(f"<think>\n{THOUGHT}\n</think>\n\n2"), "stop", THOUGHT, "2", False),
-    # ... the empty think block of non-thinking mode (model card): no thought where one is required
-    (QWEN, said("<think>\n\n</think>\n\n2"), "stop", None, "2", True),
-    # ... a truncated thought in content, as older vLLM gave it
-    (QWEN, said(f"<think>\n{THOUGHT}", reasoning_content=None), "length", THOUGHT, "", True),
-    # ... a truncated thought in the field, no content at all
-    (QWEN, said(None, reasoning=THOUGHT), "length", THOUGHT, "", True),
-    # DeepSeek-R1 without a parser: the template wrote <think>, only the closing tag comes (model card, SGLang docs)
-    (R1, said(f"{THOUGHT}\n</think>\n\n\\boxed{{2}}"), "stop", THOUGHT, "\\boxed{2}", False),
-    # ... R1-0528 writes the opening tag itself (SGLang docs)
-    (R1, said(f"<think>\n{THOUGHT}\n</think>\n\n2"), "stop", THOUGHT, "2", False),
-    # ... the DeepSeek API
-    (R1, said("2", reasoning_content=THOUGHT), "stop", THOUGHT, "2", False),
-    # ... it skipped its thought (the card warns of it)
-    (R1, said("<think>\n\n</think>\n\n2"), "stop", None, "2", True),
-    # ... cut within the forced thought: no tag at all
-    (R1, said(THOUGHT), "length", None, THOUGHT, True),
-    # ... a closing tag within the separate field
-    (R1, said("2", reasoning_content="a</think>b"), "stop", "a</think>b", "2", True),
+VLLM = "https://docs.vllm.ai/en/stable/features/reasoning_outputs/"
+VLLM_BEFORE = "https://docs.vllm.ai/en/v0.10.0/features/reasoning_outputs.html"  # the field is reasoning_content
+VLLM_RENAMING = "https://docs.vllm.ai/en/v0.11.2/features/reasoning_outputs/"  # both
+QWEN_CUT = "https://github.com/vllm-project/vllm/pull/35230"  # a truncated thought came as content until then
+QWEN_FORCED = "https://github.com/vllm-project/vllm/issues/22507"  # a template that forces <think>, parser qwen3
+SGLANG = "https://docs.sglang.io/docs/advanced_features/separate_reasoning"
+DEEPSEEK_API = "https://api-docs.deepseek.com/guides/reasoning_model"
+CARDS = "https://huggingface.co/"
+AM_CARD, QWEN_CARD = f"{CARDS}a-m-team/AM-Thinking-v1", f"{CARDS}Qwen/Qwen3-235B-A22B"
+R1_CARD, R1_0528_CARD = f"{CARDS}deepseek-ai/DeepSeek-R1", f"{CARDS}deepseek-ai/DeepSeek-R1-0528"
+OPENAI_API = "https://platform.openai.com/docs/api-reference/chat/object"
+
+# source, profile, message, finish reason, thinking, answer, malformed
+SHAPES: list[tuple[str, str, dict[str, Any], str, str | None, str, bool]] = [
+    # without a parser: both tags inline
+    (AM_CARD, AM, said(f"<think>{THOUGHT}</think>\n<answer>\\boxed{{2}}</answer>"), "stop", THOUGHT, BOXED, False),
+    # it speaks of its tags while it thinks
+    (AM_CARD, AM, said("<think>I use <answer>.</think><answer>2</answer>"), "stop", "I use <answer>.", "2", False),
+    # behind the deepseek_r1 parser: thinking apart, the answer tags stay
+    (VLLM, AM, said("\n<answer>2</answer>", reasoning=THOUGHT), "stop", THOUGHT, "2", False),
+    # cut within its thought
+    (AM_CARD, AM, said(f"<think>{THOUGHT}"), "length", THOUGHT, "", True),
+    # two answer blocks, text around them, no thought, an empty thought: not in form
+    (AM_CARD, AM, said("<think>a</think><answer>1</answer><answer>2</answer>"), "stop", "a", "", True),
+    (AM_CARD, AM, said("<think>a</think>So: <answer>2</answer>"), "stop", "a", "", True),
+    (AM_CARD, AM, said("<answer>2</answer>"), "stop", None, "", True),
+    (AM_CARD, AM, said("<think></think><answer>2</answer>"), "stop", None, "", True),
+    # behind the qwen3 parser, by both names of the field, and both at once as gateways send them
+    (VLLM, QWEN, said("\n\n\\boxed{2}", reasoning=f"\n{THOUGHT}\n"), "stop", THOUGHT, "\\boxed{2}", False),
+    (VLLM_BEFORE, QWEN, said("2", reasoning_content=THOUGHT, tool_calls=[]), "stop", THOUGHT, "2", False),
+    (VLLM_RENAMING, QWEN, said("2", reasoning=THOUGHT, reasoning_content=THOUGHT), "stop", THOUGHT, "2", False),
+    (SGLANG, QWEN, said("2", reasoning_content=THOUGHT, tool_calls=None), "stop", THOUGHT, "2", False),
+    # without a parser
+    (QWEN_CARD, QWEN, said(f"<think>\n{THOUGHT}\n</think>\n\n2"), "stop", THOUGHT, "2", False),
+    # the empty think block of non-thinking mode, and none at all behind a parser
+    (QWEN_CARD, QWEN, said("<think>\n\n</think>\n\n2"), "stop", None, "2", True),
+    (VLLM, QWEN, said("2", reasoning=None), "stop", None, "2", True),
+    # a truncated thought: in content with its tag, in content without any tag, in the field
+    (QWEN_CUT, QWEN, said(f"<think>\n{THOUGHT}", reasoning_content=None), "length", THOUGHT, "", True),
+    (QWEN_CUT, QWEN, said(THOUGHT, reasoning_content=None), "length", None, THOUGHT, True),
+    (QWEN_CUT, QWEN, said(None, reasoning=THOUGHT), "length", THOUGHT, "", True),
+    # a forced <think> that the parser did not expect: content with the closing tag alone
+    (QWEN_FORCED, QWEN, said(f"{THOUGHT}\n</think>\n\n2", reasoning_content=None), "stop", THOUGHT, "2", False),
+    # the template wrote <think>: only the closing tag comes
+    (R1_CARD, R1, said(f"{THOUGHT}\n</think>\n\n\\boxed{{2}}"), "stop", THOUGHT, "\\boxed{2}", False),
+    (SGLANG, R1, said("2", reasoning_content=f"{THOUGHT}\n"), "stop", THOUGHT, "2", False),
+    (VLLM, R1, said("\n\n2", reasoning=THOUGHT), "stop", THOUGHT, "2", False),
+    # R1-0528 writes the opening tag itself
+    (R1_0528_CARD, R1, said(f"<think>\n{THOUGHT}\n</think>\n\n2"), "stop", THOUGHT, "2", False),
+    (DEEPSEEK_API, R1, said("2", reasoning_content=THOUGHT), "stop", THOUGHT, "2", False),
+    # it skipped its thought, which its card warns of: inline, and with the forced tag written by the template
+    (R1_CARD, R1, said("<think>\n\n</think>\n\n2"), "stop", None, "2", True),
+    (R1_CARD, R1, said("\n</think>\n\n2"), "stop", None, "2", True),
+    # cut within the forced thought: no tag at all; behind a parser: all in the field
+    (R1_CARD, R1, said(THOUGHT), "length", None, THOUGHT, True),
+    (VLLM, R1, said(None, reasoning=THOUGHT), "length", THOUGHT, "", True),
+    # a closing tag within the separate field
+    (VLLM, R1, said("2", reasoning_content="a</think>b"), "stop", "a</think>b", "2", True),
     # a plain model of any server: all answer
-    (PLAIN, said("2"), "stop", None, "2", False),
-    (PLAIN, said(f"<think>{THOUGHT}</think>2"), "stop", THOUGHT, "2", False),
-    (PLAIN, said(None, refusal="I cannot help."), "stop", None, "I cannot help.", False),
+    (OPENAI_API, PLAIN, said("2"), "stop", None, "2", False),
+    (QWEN_CARD, PLAIN, said(f"<think>{THOUGHT}</think>2"), "stop", THOUGHT, "2", False),
+    (QWEN_CARD, PLAIN, said("<think>\n\n</think>\n\n2"), "stop", None, "2", False),
+    (OPENAI_API, PLAIN, said(None, refusal="I cannot help."), "stop", None, "I cannot help.", False),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("profile", "message", "finish", "thinking", "answer", "malformed"), SHAPES)
+@pytest.mark.parametrize(("source", "profile", "message", "finish", "thinking", "answer", "malformed"), SHAPES)
 def test_each_shape_is_brought_into_normal_form(
-    profile: str, message: dict[str, Any], finish: str, thinking: str | None, answer: str, malformed: bool
+    source: str, profile: str, message: dict[str, Any], finish: str, thinking: str | None, answer: str, malformed: bool
 ) -> None:
+    assert source.startswith("https://"), "every shape says where it was read"
     response = read(profile, message, finish)
     parts = response.parts
     assert (parts.malformed is not None) is malformed, parts

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from stillhouse.engines.local import Local
 from stillhouse.records import UserMistake, Verdict
 from stillhouse.verbs import judging
 from stillhouse.verbs.judging import in_order
@@ -138,7 +139,7 @@ def wait_for_lines(partial: Path, count: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
 def test_what_was_judged_before_a_kill_or_ctrl_c_is_not_judged_again(tmp_path: Path, blow: signal.Signals) -> None:
-    rows = [math(n, 2 * n if n % 3 else -1) for n in range(12_000)]
+    rows = [math(n, f"\\sqrt{{{4 * n * n}}}" if n % 3 else "\\sqrt{-1}") for n in range(4_000)]  # a worker's work
     source, partial = write(tmp_path / "rows.jsonl", rows), tmp_path / "v.jsonl.partial"
     going = begin(tmp_path, source)
     wait_for_lines(partial, 100)
@@ -211,3 +212,21 @@ def test_what_is_read_ahead_is_bounded_by_rows_and_by_characters(monkeypatch: py
     assert asyncio.run(most(1000, 100)) <= 12
     taken = 0
     assert asyncio.run(most(20, 5000)) <= 2, "one row alone may be larger than the window"
+
+
+def test_shards_of_an_engine_give_the_verdicts_of_the_pool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write(tmp_path / "in.jsonl", [row for row, _, _ in MIXED] + [math(n, 2 * n) for n in range(20)])
+    verify(source, tmp_path / "pool.jsonl", quiet=True)
+    monkeypatch.setattr("stillhouse.verbs.verify_engine.SHARD_ROWS", 7)
+    monkeypatch.setattr("stillhouse.verbs.verify.make_engine", lambda name, workers: Local(1))
+    verify(source, tmp_path / "shards.jsonl", engine="ray", quiet=True)
+    assert read(tmp_path / "shards.jsonl") == read(tmp_path / "pool.jsonl")
+
+
+@pytest.mark.slow
+def test_verify_runs_on_ray(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    source = write(tmp_path / "in.jsonl", [math(n, 2 * n + n % 2) for n in range(20)])
+    outcome = verify(source, tmp_path / "out.jsonl", engine="ray", workers=1, quiet=True)
+    assert (outcome.stages["verify"]["pass"], outcome.stages["verify"]["fail"]) == (10, 10)
+    assert [row["id"] for row in read(tmp_path / "out.jsonl")] == [f"m{n}" for n in range(20)]

@@ -79,15 +79,28 @@ class NearDuplicates:
         return result
 
     @staticmethod
-    def first_kept(pairs: NDArray[np.int64]) -> tuple[I64, I64]:
-        """Which rows go, and the kept row each is a near-duplicate of: rows in order, each goes that is similar to an
-        earlier row that stays. pairs: (m, 2), all similar, earlier first."""
+    def drop(pairs: NDArray[np.int64], gone: I64) -> None:
+        """Mark in `gone` (a row's kept near-duplicate, -1 while it stays) which rows go: rows in order, each goes that
+        is similar to an earlier row that stays. pairs: (m, 2), all similar, earlier first, of ascending later rows
+        from call to call."""
         order = np.lexsort((pairs[:, 0], pairs[:, 1]))
-        gone: dict[int, int] = {}
-        for earlier, later in pairs[order].tolist():
-            if later not in gone and earlier not in gone:
-                gone[later] = earlier
-        return np.fromiter(gone.keys(), np.int64, len(gone)), np.fromiter(gone.values(), np.int64, len(gone))
+        _drop(pairs[order], gone)
+
+    @staticmethod
+    def first_kept(pairs: NDArray[np.int64]) -> tuple[I64, I64]:
+        """Rows that go and the kept row of each, where all pairs are at hand."""
+        gone = np.full(int(pairs.max(initial=-1)) + 1, -1, np.int64)
+        NearDuplicates.drop(pairs, gone)
+        rows = np.flatnonzero(gone >= 0)
+        return rows, gone[rows]
+
+
+@numba.njit(cache=True, nogil=True)
+def _drop(pairs, gone):  # type: ignore[no-untyped-def]  # compiled
+    for at in range(len(pairs)):
+        earlier, later = pairs[at, 0], pairs[at, 1]
+        if gone[later] < 0 and gone[earlier] < 0:
+            gone[later] = earlier
 
 
 @numba.njit(cache=True, nogil=True)

@@ -1,47 +1,42 @@
 """Perplexity of the response given the prompt, strictly above the teacher's threshold: too odd to train on.
 
-In: pairs of Query and Response, a batch at a time, and a scorer (a part with `score_all(pairs)`). Out: verdicts
-whose score is the perplexity; a pair that could not be scored is unknown, and stays.
+In: a query and a response, then what a scoring model replied. Out: first the conversation to score, then the verdict,
+whose score is the perplexity; a response that cannot be scored is unknown, and stays.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Sequence
 
 from stillhouse.filters.tokens import assistant_text
-from stillhouse.records import Fault, Part, Query, Response, UserMistake, Verdict
+from stillhouse.records import Message, Query, Response, Verdict
 
 
 class PerplexityFilter:
-    """scorer: the part that asks a model. threshold: 5.0 for AM-Thinking-v1, 20 for others; the stage offers each
-    teacher's own. The detail keeps `full`, over prompt and response. Raises UserMistake where nothing can be scored."""
+    """threshold: 5.0 for AM-Thinking-v1, 20 for others; the stage offers each teacher's own.
+
+    The detail keeps `full`, over prompt and response, `tokens`, and whether the response was scored whole.
+    """
 
     rule = "perplexity"
 
-    def __init__(self, scorer: Part, threshold: float = 20.0) -> None:
-        self._scorer = scorer.build()
+    def __init__(self, threshold: float = 20.0) -> None:
         self.threshold = threshold
 
-    def __call__(self, query: Query, response: Response) -> Verdict:
-        return self.judge([(query, response)])[0]
+    def conversation(self, query: Query, response: Response) -> Query:
+        """What the scoring model is handed: the turns of the query, then the response as it would be trained on."""
+        return Query((*query.messages, Message("assistant", assistant_text(response))), query.category)
 
-    def judge(self, pairs: Sequence[tuple[Query, Response]]) -> list[Verdict]:
-        """A verdict a pair, in order."""
-        texts = [("\n".join(m.content for m in query.messages), assistant_text(r)) for query, r in pairs]
-        scores = self._scorer.score_all(texts)
-        faults = [score for score in scores if isinstance(score, Fault)]
-        if faults and len(faults) == len(scores) and all(fault.retryable for fault in faults):
-            raise UserMistake(f"perplexity: none of {len(scores)} responses could be scored: {faults[0]}")
-        return [self._verdict(score) for score in scores]
-
-    def _verdict(self, score: object) -> Verdict:
-        if isinstance(score, Fault):
-            return Verdict.unknown(self.rule, str(score))
-        value, full = float(score.response), float(score.full)  # type: ignore[attr-defined]  # a scorer's record
+    def settle(self, reply: Response | str) -> Verdict:
+        """reply: of the scoring model, its text the score as JSON; or why there is none."""
+        if isinstance(reply, str):
+            return Verdict.unknown(self.rule, reply)
+        score = json.loads(reply.text)
+        value, full = float(score["response"]), float(score["full"])
         if not math.isfinite(value):
-            return Verdict.unknown(self.rule, f"the scorer gave {value}")
-        detail = {"full": full, "tokens": score.tokens, "whole": score.whole}  # type: ignore[attr-defined]
+            return Verdict.unknown(self.rule, f"the scoring model gave {value}")
+        detail = {"full": full, "tokens": score["tokens"], "whole": score["whole"]}
         if value > self.threshold:
             reason = f"perplexity {value:.2f}, more than {self.threshold:g}"
             return Verdict("fail", value, self.rule, reason, detail=detail)

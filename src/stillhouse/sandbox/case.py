@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from types import CodeType, ModuleType
 from typing import Any, NoReturn
 
+from stillhouse.sandbox.limits import ENVIRONMENT
 from stillhouse.sandbox.plain import NotPlain
 
 RESULT = 3  # descriptor that the values of steps are written to
@@ -143,7 +144,7 @@ def giver() -> Callable[[str], None]:
 
 def run_program(descriptor: int, arguments: Sequence[str]) -> NoReturn:
     """A compiled answer from a file in memory, or the compiler by its path."""
-    environment = {"PATH": "/usr/bin:/bin", "HOME": os.getcwd(), "TMPDIR": os.getcwd(), "LC_ALL": "C.UTF-8"}
+    environment = {**ENVIRONMENT, "HOME": os.getcwd(), "TMPDIR": os.getcwd()}
     try:
         os.execve(descriptor if descriptor >= 0 else arguments[0], list(arguments), environment)  # noqa: S606  an answer needs no shell
     except (OSError, MemoryError) as error:

@@ -27,6 +27,25 @@ from stillhouse.sandbox.outcome import Case, Ran
 _CONFINE_SECONDS = 30.0
 _GRACE = 20.0  # seconds beyond a case's own limit before the sandbox itself is taken for stuck
 _CASES_OF_A_JAIL, _INPUTS_OF_A_JAIL = 64, 64 << 20
+# Behind every C++ source: threads get the stack of an ordinary machine. Their default is the limit of the first one's
+# stack, which contests set so high that four threads would take all the memory. The names of assembly clash
+# with none, and `#define int long long` ends before it.
+_SMALL_STACKS = """
+#line 1 "threads"
+#undef int
+#undef long
+#undef unsigned
+#undef void
+#undef const
+#undef static
+#undef extern
+extern "C" { int __stillhouse_init(void*) __asm__("pthread_attr_init");
+int __stillhouse_size(void*, __SIZE_TYPE__) __asm__("pthread_attr_setstacksize");
+int __stillhouse_set(const void*) __asm__("pthread_setattr_default_np"); }
+__attribute__((constructor)) static void __stillhouse_threads() {
+  __SIZE_TYPE__ __attributes[32];
+  __stillhouse_init(__attributes); __stillhouse_size(__attributes, 8u << 20); __stillhouse_set(__attributes); }
+"""
 _KEPT_PROGRAMS = 64 << 20  # bytes of compiled answers kept
 
 
@@ -154,7 +173,7 @@ class Sandbox:
         for standard in self.standards:
             arguments = [compiler, f"-std={standard}", "-O2", "-w", "-pthread", "-fmax-errors=3", "-x", "c++", "-",
                          "-o", "program"]  # fmt: skip
-            case = Case(source.encode("utf-8", "replace"))
+            case = Case((source + _SMALL_STACKS).encode("utf-8", "replace"))
             (ran,) = self._run(_Job("compile", {"arguments": arguments}, b"", self.compiling), [case], None)
             if ran.outcome == "done" and ran.values:
                 program: bytes = ran.values[0]

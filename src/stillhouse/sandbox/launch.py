@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from stillhouse.sandbox import landlock, namespaces, policy, syscalls, view, warden
+from stillhouse.sandbox import landlock, limits, namespaces, policy, syscalls, view, warden
 from stillhouse.sandbox.view import View
 
 _HERE = Path(__file__).parent
@@ -93,7 +93,7 @@ class Server:
             self._process = subprocess.Popen(  # noqa: S603  our own interpreter and code
                 [self.executable, "-S", "-s", "-P", "-B", "-X", "utf8", "-c", _BOOT, json.dumps(self.setting)],
                 stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=self._errors, cwd="/",
-                pass_fds=[theirs.fileno(), *self._kept], env={"PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"},
+                pass_fds=[theirs.fileno(), *self._kept], env=dict(limits.ENVIRONMENT),
             )  # fmt: skip
         except BaseException:
             self._release()

@@ -24,6 +24,8 @@ class Limits(NamedTuple):
 
 
 COMPILING = Limits(seconds=40.0, memory=2000 * MIB, output=8 * MIB, files=64 * MIB, processes=64)
+# one heap for all threads: glibc reserves 64 MiB for each further one, which would count as memory of the answer
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PYTHONHASHSEED": "0", "MALLOC_ARENA_MAX": "1"}
 STACK = 64 * MIB
 STACK_OF_BINARY = 256 * MIB  # contests give the stack all the memory
 

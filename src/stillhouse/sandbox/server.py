@@ -150,8 +150,7 @@ class Server:
             if source not in names.values():
                 os.close(source)
         command = [each.replace("{files}", str(files)) for each in self.setting["bubblewrap"]]
-        environment = {"PATH": "/usr/bin:/bin", "PYTHONHASHSEED": "0", "LC_ALL": "C.UTF-8"}
-        os.execve(command[0], command, environment)  # noqa: S606  bubblewrap by its absolute path, without a shell
+        os.execve(command[0], command, dict(limits.ENVIRONMENT))  # noqa: S606  bubblewrap by its absolute path, without a shell
 
     def _watch(self, pid: int, memory: int) -> tuple[bool, int]:
         """Until the warden ends: kills cases over the memory of all their processes; ends it when told to."""

@@ -94,7 +94,7 @@ class Warden:
         os.chdir(self.box)
         os.umask(0o077)
         os.environ.clear()
-        os.environ.update(PATH="/usr/bin:/bin", HOME=self.box, TMPDIR=self.box, LC_ALL="C.UTF-8", PYTHONHASHSEED="0")
+        os.environ.update(limits.ENVIRONMENT, HOME=self.box, TMPDIR=self.box)
         os.environ.update(OPENBLAS_NUM_THREADS="1", OMP_NUM_THREADS="1", MKL_NUM_THREADS="1")
         stack = limits.STACK if self.kind == "python" else limits.STACK_OF_BINARY
         limits.apply(self.limits, stack=stack, others=others)

@@ -14,7 +14,7 @@ from typing import Any
 
 from stillhouse.records import CATEGORIES, Part, Query, Terms, UserMistake
 from stillhouse.sources.lines import Problems, Span, line_spans
-from stillhouse.sources.opening import FORMATS, PACKED, file_format
+from stillhouse.sources.opening import FORMATS, PACKED, file_format, remote_system, told_of_remote
 from stillhouse.sources.reading import Chunk, read_chunks, read_rows
 from stillhouse.sources.row_columns import columns_of_rows, to_columns
 from stillhouse.sources.rows import FIELDS, TEXTS, Shape, did_you_mean, has_text_column, named, pick, to_query
@@ -207,7 +207,7 @@ def find_files(paths: Sequence[str], folder: str | None = None, format: str | No
 
 def _files_of(path: str, format: str | None) -> list[str]:
     if "://" in path:
-        return [path]
+        return _remote(path, format)
     here = Path(path).expanduser()
     if here.is_file():
         if format is None and file_format(path) is None:
@@ -225,6 +225,20 @@ def _files_of(path: str, format: str | None) -> list[str]:
             raise UserMistake(f"{path}: nothing matches{_near(here)}")
         return names
     raise UserMistake(f"{path}: there is no such file or folder{_near(here)}")
+
+
+def _remote(path: str, format: str | None) -> list[str]:
+    """Files of an object store that fsspec knows: one, a glob, or all of known formats below a folder."""
+    if (format is not None or file_format(path)) and not glob.has_magic(path):
+        return [path]
+    system, inside = remote_system(path)
+    with told_of_remote(path):
+        found = sorted(system.glob(inside) if glob.has_magic(inside) else system.find(inside))
+    names = [str(system.unstrip_protocol(name)) for name in found]
+    files = [n for n in names if (format is not None or file_format(n)) and Path(n).name not in _BESIDE]
+    if not files:
+        raise UserMistake(f"{path}: holds no file of rows ({_formats()})")
+    return files
 
 
 def _files_in(folder: Path, may_be_empty: bool = False) -> list[str]:

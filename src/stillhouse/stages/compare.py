@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -186,7 +187,10 @@ def describe(
             for code, name in enumerate(population.categories)
         }
         add_shares(whole["categories"])
-        whole |= {"accepted_rules": side.rules, "dropped_rules": side.dropped, "finish_reasons": side.finish}
+        whole |= {"accepted_rules": side.rules, "dropped_rules": side.dropped}
+        whole["finish_reasons"] = dict(sum((Counter(part) for part in side.finish.values()), Counter[str]()))
+        for name, part in whole["categories"].items():
+            part["finish_reasons"] = side.finish.get(name, {})
         whole["facts"] = facts_of(spec)
         sections[spec.name] = whole
     pairs = primary(population, allowed, Effort(seed))

@@ -126,7 +126,9 @@ def compare_one(
             "length_parallel": (left.tokens, right.tokens),
             "perplexity": (left.perplexity, right.perplexity),
         }[measure]
-        scope = both & population.parallel if measure != "length" else both
+        # Of datasets that exist already each pair has its own shared queries: a third one may share few or none.
+        parallel = left.kept & right.kept if population.selected else population.parallel
+        scope = both & parallel if measure != "length" else both
         row = _lengths(x, y, scope & ~np.isnan(x) & ~np.isnan(y), margin, effort)
     if row is None:
         return None

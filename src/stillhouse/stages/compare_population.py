@@ -22,7 +22,7 @@ class Side:
 
     state: index into STATES, -1 where the teacher was not asked. first: 1 passed, 0 failed, -1 not judged. tokens:
     of the kept reply, first_tokens: of the first attempt whatever became of it; NaN where there is none or it was not
-    counted. cost: dollars, NaN where unpriced.
+    counted. cost: dollars, NaN where unpriced. finish: category -> how many replies ended how.
     """
 
     state: NDArray[np.int8]
@@ -39,7 +39,7 @@ class Side:
     tokens: Floats
     perplexity: Floats
     rules: dict[str, int] = field(default_factory=dict)
-    finish: dict[str, int] = field(default_factory=dict)
+    finish: dict[str, dict[str, int]] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
 
     @staticmethod

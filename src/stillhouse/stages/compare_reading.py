@@ -158,8 +158,15 @@ def _finish_reasons(index: Index, population: Population, pairs: pa.Table) -> No
     for name, side in population.sides.items():
         if name in index.teachers:
             rows = mine[index.teacher[mine] == index.teachers.index(name)]
-            counts = np.bincount(index.label[rows], minlength=len(index.labels))
-            side.finish = {label: int(n) for label, n in zip(index.labels, counts, strict=True) if n}
+            category = population.category[np.searchsorted(population.queries, index.query[rows])]
+            side.finish = {
+                name: _counts(index, rows[category == code]) for code, name in enumerate(population.categories)
+            }
+
+
+def _counts(index: Index, rows: Places) -> dict[str, int]:
+    counts = np.bincount(index.label[rows], minlength=len(index.labels))
+    return {label: int(n) for label, n in zip(index.labels, counts, strict=True) if n}
 
 
 def _first_attempts(

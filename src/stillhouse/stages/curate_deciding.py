@@ -19,8 +19,9 @@ from stillhouse.engines.shards import whole_file
 from stillhouse.records import Part
 from stillhouse.stages.curate_reading import ALIVE, BENCHMARK, CONFLICT, DUPLICATE, NEAR, read_told
 
-ROWS_AT_ONCE = 4_000_000  # rows of a key range, or hashes of a band, that are sorted in memory together
-PAIRS_AT_ONCE = 200_000
+ROWS_AT_ONCE = 4_000_000  # rows of a key range that are sorted in memory together
+BAND_ROWS = 1_000_000  # hashes of a band that are; each may propose 32 pairs, where all rows are alike
+PAIRS_AT_ONCE = 1_000_000  # proposed by all bands together for one range of rows
 
 Rows = NDArray[np.int64]
 
@@ -150,22 +151,35 @@ def drop_near_duplicates(corpus: Corpus, engine: Engine, part: Part) -> dict[str
     near = part.build()
     state = corpus.spill_state("alive")
     alive = int((corpus.state == ALIVE).sum())
-    splits = max(1, -(-alive // ROWS_AT_ONCE))
+    splits = max(1, -(-alive // BAND_ROWS))
     bands = _Bands(corpus.spans(), state, splits, part, corpus.work)
     shares = [(band, split) for split in range(splits) for band in range(near.bands)]
-    candidates, capped = np.zeros((0, 2), np.int64), 0
+    files, capped = [], 0
     for path, short in engine.imap(bands, shares):
-        candidates = np.unique(np.concatenate([candidates, np.load(path)]), axis=0)
+        files.append(path)
         capped += short
-    spill = corpus.work / "candidates.npy"
-    with whole_file(spill) as place, place.open("wb") as out:
-        np.save(out, candidates)
-    chunks = [(a, min(a + PAIRS_AT_ONCE, len(candidates))) for a in range(0, len(candidates), PAIRS_AT_ONCE)]
-    similar = [np.load(path) for path in engine.imap(_Similar(corpus.spans(), spill, part, corpus.work), chunks)]
-    pairs = candidates[np.concatenate(similar)] if similar else candidates
-    gone, kept = near.first_kept(pairs)
-    corpus.state[gone], corpus.match[gone] = NEAR, kept
-    return {"candidates": len(candidates), "similar": len(pairs), "large_buckets": capped}
+    candidates = similar = 0
+    gone = np.full(len(corpus.state), -1, np.int64)
+    task = _Similar(corpus.spans(), tuple(files), part, corpus.work)
+    for path, proposed in engine.imap(task, _ranges(files, len(corpus.state))):  # in the order of the later rows
+        pairs = np.load(path)
+        near.drop(pairs, gone)
+        candidates, similar = candidates + proposed, similar + len(pairs)
+    rows = np.flatnonzero(gone >= 0)
+    corpus.state[rows], corpus.match[rows] = NEAR, gone[rows]
+    return {"candidates": candidates, "similar": similar, "large_buckets": capped}
+
+
+def _ranges(files: Sequence[str], rows: int) -> list[tuple[int, int]]:
+    """Ranges of later rows such that what all bands propose for one fits in memory."""
+    counts = np.zeros(rows + 1, np.int64)
+    for path in files:
+        later, times = np.unique(np.load(path, mmap_mode="r")[:, 1], return_counts=True)
+        counts[later + 1] += times
+    share = np.cumsum(counts) // PAIRS_AT_ONCE
+    starts = np.flatnonzero(np.diff(share, prepend=-1))
+    ends = np.append(starts[1:], rows)
+    return [(int(a), int(b)) for a, b in zip(starts, ends, strict=True) if counts[a + 1 : b + 1].any()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,20 +204,27 @@ class _Bands:
         pairs, capped = self.part.build().candidates(np.concatenate(hashes), np.concatenate(rows))
         path = self.work / f"pairs-{band:03d}-{split:05d}.npy"
         with whole_file(path) as place, place.open("wb") as out:
-            np.save(out, pairs)
+            np.save(out, pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))])
         return str(path), capped
 
 
 @dataclass(frozen=True, slots=True)
 class _Similar:
+    """Decides what the bands propose for a range of later rows. files: pairs of each band, sorted by later row."""
+
     spans: list[tuple[Path, int, int]]
-    pairs: Path
+    files: tuple[str, ...]
     part: Part
     work: Path
 
-    def __call__(self, chunk: tuple[int, int]) -> str:
+    def __call__(self, chunk: tuple[int, int]) -> tuple[str, int]:
         near = self.part.build()
-        pairs = np.load(self.pairs, mmap_mode="r")[chunk[0] : chunk[1]]
+        found = [np.zeros((0, 2), np.int64)]
+        for file in self.files:
+            every = np.load(file, mmap_mode="r")
+            start, end = np.searchsorted(every[:, 1], chunk)
+            found.append(np.array(every[start:end]))
+        pairs = np.unique(np.concatenate(found), axis=0)
         rows, places = np.unique(pairs, return_inverse=True)
         places = places.reshape(-1, 2)
         shingles, lengths = [np.zeros(0, np.uint64)], [np.zeros(1, np.int64)]
@@ -218,8 +239,8 @@ class _Similar:
         share = near.similarity(signed, places[:, 0].copy(), places[:, 1].copy())
         path = self.work / f"similar-{chunk[0]:012d}.npy"
         with whole_file(path) as place, place.open("wb") as out:
-            np.save(out, share >= near.threshold)
-        return str(path)
+            np.save(out, pairs[share >= near.threshold])
+        return str(path), len(pairs)
 
 
 def drop_benchmark_hits(corpus: Corpus, name: str = "hits.arrow") -> None:

@@ -7,7 +7,7 @@ measure with its interval and what it came to. A forecast for other queries or o
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -104,9 +104,15 @@ def _one(interval: Mapping[str, float] | None, came: float | None) -> dict[str, 
     return {**interval, "actual": came, "held": bool(interval["low"] - hair <= came <= interval["high"] + hair)}
 
 
-_WORDS = {
-    "cost_usd": ("dollars", "${:,.2f}"), "tokens": ("tokens", "{:,.0f}"), "verified": ("verified rows", "{:,.0f}"),
-    "replies": ("replies", "{:,.0f}"), "hours": ("hours", "{:,.2f}"),
+def dollars(value: float) -> str:
+    """Cents where they say something, four digits behind the point for small change."""
+    return f"${value:,.2f}" if value >= 10 else f"${value:,.4f}"
+
+
+_WORDS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "cost_usd": ("dollars", dollars), "tokens": ("tokens", "{:,.0f}".format),
+    "verified": ("verified rows", "{:,.0f}".format), "replies": ("replies", "{:,.0f}".format),
+    "hours": ("hours", "{:,.3g}".format),
 }  # fmt: skip
 
 
@@ -117,7 +123,7 @@ def _sentence(check: Mapping[str, Any]) -> str:
         for measure, one in facts.items():
             if one is not None and not one["held"]:
                 words, form = _WORDS[measure]
-                low, high, came = (form.format(one[key]) for key in ("low", "high", "actual"))
+                low, high, came = (form(one[key]) for key in ("low", "high", "actual"))
                 parts.append(f"{name}: {words} came to {came}, outside [{low}, {high}]")
     return "; ".join(parts)
 
@@ -130,7 +136,7 @@ def told(check: Mapping[str, Any]) -> list[str]:
     for measure, one in check["total"].items():
         if one is not None:
             words, form = _WORDS[measure]
-            expected, low, high, came = (form.format(one[key]) for key in ("expected", "low", "high", "actual"))
+            expected, low, high, came = (form(one[key]) for key in ("expected", "low", "high", "actual"))
             verdict = "held" if one["held"] else "did not hold"
             lines.append(f"  {words}: {came}; forecast {expected} [{low}, {high}]: {verdict}")
     return [check["sentence"], *lines]

@@ -6,73 +6,42 @@ each, queries.parquet, rejected.parquet and a card that names them all. Terms `n
 
 from __future__ import annotations
 
+import contextlib
 import shutil
-from array import array
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stillhouse.engines.engine import Engine
+from stillhouse.engines.local import Local
+from stillhouse.engines.shards import whole_file
 from stillhouse.records import Part, TeacherSpec
 from stillhouse.stages.export_card import Made, repository_card, teacher_card, withheld_card
 from stillhouse.stages.export_push import check_terms
 from stillhouse.stages.export_push import push as upload
 from stillhouse.stages.export_rows import (
     SourceTerms,
-    dataset_rows,
     dropped_rules,
     kept_keys,
     read_filters,
     verifier_versions,
+    write_supplied,
 )
 from stillhouse.stages.export_shapes import SHAPES, check_shape, write_shape
+from stillhouse.stages.export_shards import SPAN_GROUPS, Counts, MakeRows
+from stillhouse.store.queries import raw_keys
 from stillhouse.store.run import Run
 from stillhouse.store.segments import replaced
-from stillhouse.store.tables import DATASET, QUERIES, REJECTED, conform, table_files, to_table
+from stillhouse.store.tables import DATASET, QUERIES, REJECTED, conform, table_files
 from stillhouse.store.tokens import TokenCounter, Tokenizer
 
 ROW_GROUP = 1000  # small, so that a viewer or a random read touches little
-
-
-@dataclass
-class Counts:
-    """What a dataset came to, for its card."""
-
-    rows: int = 0
-    withheld: int = 0
-    categories: Counter[str] = field(default_factory=Counter)
-    sources: Counter[str] = field(default_factory=Counter)
-    rules: Counter[str] = field(default_factory=Counter)
-    models: Counter[str] = field(default_factory=Counter)
-    attempts: Counter[int] = field(default_factory=Counter)
-    completion_tokens: int = 0
-    lengths: array[int] = field(default_factory=lambda: array("q"))
-    perplexity: array[float] = field(default_factory=lambda: array("d"))
-    thinking: int = 0
-    cost_usd: float | None = 0.0
-
-    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        for row in rows:
-            self.rows += 1
-            self.categories[row["category"]] += 1
-            self.sources[row["source"]] += 1
-            self.rules[row["verify_rule"] or "none"] += 1
-            self.models[row["model"] or ""] += 1
-            self.attempts[row["attempt"]] += 1
-            self.completion_tokens += row["completion_tokens"] or 0
-            if row.get("tokens") is not None:
-                self.lengths.append(row["tokens"])
-            if row["ppl"] is not None:
-                self.perplexity.append(row["ppl"])
-            self.thinking += row["thinking"] is not None
-            price = row["cost_usd"]
-            self.cost_usd = None if self.cost_usd is None or price is None else self.cost_usd + price
 
 
 def export(
@@ -83,12 +52,14 @@ def export(
     sources: Sequence[Mapping[str, str]] = (),
     push: str | None = None,
     shape: str | None = None,
+    engine: Engine | None = None,
 ) -> dict[str, int]:
     """Write the datasets of a run. Returns rows per dataset, the parallel set, and what terms held back.
 
     run: the Run or its folder. tokenizer: counts the column `tokens`, null without one. sources: facts of the query
     sources (name, licence, terms), for rows and cards. shape: one more shape beside the parquet (am, sharegpt,
-    messages). push: a hub repository to upload to. Raises UserMistake.
+    messages). push: a hub repository to upload to. engine: makes the rows and counts their tokens, span by span; one
+    process where none is given. Raises UserMistake.
     """
     if shape is not None:
         check_shape(shape)
@@ -99,9 +70,13 @@ def export(
     out.mkdir(parents=True, exist_ok=True)
     tokens = TokenCounter(tokenizer, run.folder / ".cache")
     terms = SourceTerms(sources)
-    filtered = {spec.name: read_filters(run, spec.name) for spec in teachers}
-    kept = {spec.name: kept_keys(run, spec.name, filtered[spec.name][0]) for spec in teachers}
+    kept = {spec.name: kept_keys(run, spec.name, read_filters(run, spec.name)[0]) for spec in teachers}
     parallel = set.intersection(*kept.values()) if kept else set()
+    work = out / ".work"
+    shutil.rmtree(work, ignore_errors=True)
+    with whole_file(work / "parallel.npy") as temporary, temporary.open("wb") as file:
+        np.save(file, raw_keys(sorted(parallel)))
+    write_supplied(run, work / "supplied")
     counts = {"parallel": len(parallel), "withheld": 0, "terms_unknown": 0}
     for spec in teachers:
         place = out / spec.name
@@ -111,8 +86,13 @@ def export(
             counts["withheld"] += len(kept[spec.name])
             _withhold(place, spec, len(kept[spec.name]), len(parallel), sources)
             continue
-        rows = dataset_rows(run, spec, *filtered[spec.name], terms)
-        whole, shared = _write_teacher(place, rows, parallel, tokens)
+        task = MakeRows(
+            run.responses / f"accepted-{spec.name}.parquet", tuple(table_files(run.queries, "kept")),
+            run.filters / f"{spec.name}.parquet", spec, terms, tokenizer, run.folder / ".cache", work / "parallel.npy",
+            work / "supplied", work,
+        )  # fmt: skip
+        with contextlib.nullcontext(engine) if engine is not None else Local(1) as worker:
+            whole, shared = _write_teacher(place, task, worker, tokens)
         counts[spec.name] = whole.rows
         counts["withheld"] += whole.withheld
         if shape is not None:
@@ -120,6 +100,7 @@ def export(
         made = Made(run.name, tokens.name, verifier_versions(run), dropped_rules(run, spec.name))
         _write_text(place / "README.md", teacher_card(spec, whole, shared, sources, made))
     tokens.save()
+    shutil.rmtree(work)
     _copy_queries(run, out, terms)
     _write_text(out / "README.md", repository_card(teachers, counts, sources, out, run.name))
     if push is not None:
@@ -127,24 +108,21 @@ def export(
     return counts
 
 
-def _write_teacher(
-    place: Path, batches: Iterator[list[dict[str, Any]]], parallel: set[str], tokens: TokenCounter
-) -> tuple[Counts, Counts]:
+def _write_teacher(place: Path, task: MakeRows, engine: Engine, tokens: TokenCounter) -> tuple[Counts, Counts]:
     """Both files of a teacher in one pass; each appears whole or not at all."""
     whole, shared = Counts(), Counts()
     with Writer(place / "superset.parquet") as superset, Writer(place / "parallel.parquet") as both:
-        for rows in batches:
-            if tokens.works:
-                for row, size in zip(rows, tokens.count([row["response"] for row in rows]), strict=True):
-                    row["tokens"] = int(size)
-            allowed = [row for row in rows if row["source_terms"] != "no"]
-            whole.withheld += len(rows) - len(allowed)
-            rows = allowed
-            mine = [row for row in rows if row["key"] in parallel]
-            superset.write(rows)
-            both.write(mine)
-            whole.add(rows)
-            shared.add(mine)
+        groups = pq.read_metadata(task.accepted).num_row_groups if task.accepted.exists() else 0
+        spans = [(first, min(first + SPAN_GROUPS, groups)) for first in range(0, groups, SPAN_GROUPS)]
+        for made in engine.imap(task, spans):
+            with pa.memory_map(str(made.file)) as source, pa.ipc.open_file(source) as file:
+                rows = file.read_all()
+                superset.write(rows)
+                both.write(rows.filter(pa.array(made.shared)))
+            made.file.unlink()
+            whole.join(made.superset)
+            shared.join(made.parallel)
+            tokens.learn(made.counted)
     return whole, shared
 
 
@@ -153,7 +131,7 @@ class Writer:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        self._waiting: list[dict[str, Any]] = []
+        self._waiting = DATASET.empty_table()
         self._stack = ExitStack()
 
     def __enter__(self) -> Writer:
@@ -162,19 +140,20 @@ class Writer:
         self._out = self._stack.enter_context(pq.ParquetWriter(temporary, DATASET, **options))
         return self
 
-    def write(self, rows: Sequence[dict[str, Any]]) -> None:
-        self._waiting += rows
-        while len(self._waiting) >= ROW_GROUP:
-            self._put(self._waiting[:ROW_GROUP])
-            self._waiting = self._waiting[ROW_GROUP:]
+    def write(self, rows: pa.Table) -> None:
+        self._waiting = pa.concat_tables([self._waiting, rows])
+        full = len(self._waiting) // ROW_GROUP * ROW_GROUP
+        if full:
+            self._put(self._waiting[:full])
+            self._waiting = self._waiting[full:].combine_chunks()  # lets go of what was written
 
-    def _put(self, rows: list[dict[str, Any]]) -> None:
-        self._out.write_table(to_table(rows, DATASET), row_group_size=ROW_GROUP)
+    def _put(self, rows: pa.Table) -> None:
+        self._out.write_table(rows, row_group_size=ROW_GROUP)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None and self._waiting:
+        if kind is None and len(self._waiting):
             try:
                 self._put(self._waiting)
             except BaseException as broken:

@@ -20,7 +20,7 @@ from stillhouse.records import TeacherSpec
 from stillhouse.stats.boxes import summary
 
 if TYPE_CHECKING:
-    from stillhouse.stages.export import Counts
+    from stillhouse.stages.export_shards import Counts
 
 SIZES = (
     (1_000, "n<1K"),
@@ -82,8 +82,9 @@ def teacher_card(
         "`messages` ends with the assistant's turn, thinking inline; `thinking` and `answer` hold its parts. `key` "
         "names the query by its content and is the same in every teacher's dataset; `response` is the last turn, and "
         "`response_key` names the reply in the journal. "
-        "`verify_score` and `verify_rule` say how it was verified, `ppl` its perplexity where a filter measured it. "
-        "`test_case` and `instruction_constrain` are JSON texts.",
+        "`verify_score` and `verify_rule` say how it was verified, `ppl` its perplexity given the query and "
+        "`ppl_full` that of both, where a filter measured them. `test_case` and `instruction_constrain` are JSON "
+        "texts.",
         "",
     ]
     return _head(head) + "\n".join(lines)

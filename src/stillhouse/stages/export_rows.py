@@ -1,58 +1,27 @@
 """Rows of a dataset: accepted responses joined with their queries, in the strict schema of store.tables.
 
-In: a run. Out: batches of rows sorted by query key; a batch at a time is in memory, whatever the run's size.
+In: rows of accepted responses and of kept queries. Out: rows of DATASET, and which responses and queries are kept.
 """
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
+import pyarrow as pa
 import yaml
 
 from stillhouse.records import TeacherSpec, normal_form
 from stillhouse.store.references import load_references, synthesised_constraints
 from stillhouse.store.rendering import rendered
 from stillhouse.store.run import Run
-from stillhouse.store.tables import read_batches, table_files
+from stillhouse.store.tables import read_batches, write_rows
 
-BATCH = 1024
-
-
-class Queries:
-    """The kept queries, looked up by ascending keys: each row group is read once and let go."""
-
-    def __init__(self, run: Run) -> None:
-        self._files = [pq.ParquetFile(file) for file in table_files(run.queries, "kept")]
-        self._groups = sorted(
-            (file.metadata.row_group(group).column(_column(file, "key")).statistics.min, place, group)
-            for place, file in enumerate(self._files)
-            for group in range(file.num_row_groups)
-            if file.metadata.row_group(group).num_rows
-        )
-        self._next = 0
-        self._open: list[tuple[str, dict[str, dict[str, Any]]]] = []
-
-    def find(self, keys: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """The query rows of a batch of sorted keys, which must not lie before those of the last call."""
-        if not keys:
-            return {}
-        low, high = keys[0], keys[-1]
-        self._open = [(last, rows) for last, rows in self._open if last >= low]
-        while self._next < len(self._groups) and self._groups[self._next][0] <= high:
-            _, place, group = self._groups[self._next]
-            self._next += 1
-            rows = {row["key"]: row for row in self._files[place].read_row_group(group).to_pylist()}
-            if rows and (last := max(rows)) >= low:
-                self._open.append((last, rows))
-        return {key: rows[key] for key in keys for _, rows in self._open if key in rows}
-
-
-def _column(file: pq.ParquetFile, name: str) -> int:
-    paths = [file.metadata.schema.column(i).path for i in range(file.metadata.num_columns)]
-    return paths.index(name)
+Scores = tuple[float | None, float | None]  # perplexity of the response given the query, and over both
+UNSCORED: Scores = (None, None)
 
 
 class SourceTerms:
@@ -70,56 +39,32 @@ class SourceTerms:
         return self._terms.get(source, self._worst)
 
 
-class Supplied:
-    """What queries are verified by where they did not bring it: references of the vote, constraints of the judge."""
+SUPPLIED = pa.schema([(name, pa.string()) for name in ("query", "ground_truth", "instruction_constrain", "by")])
 
-    def __init__(self, run: Run) -> None:
-        self._voted = load_references(run)
-        self._constraints = synthesised_constraints(run)
 
-    def of(self, query: dict[str, Any]) -> dict[str, Any]:
-        """The row of a query with what holds for it, and who supplied that."""
-        voted = self._voted.get(query["key"])
-        if voted is not None:
-            return query | {"ground_truth": voted.ground_truth, "reference_by": "vote"}
-        constraints = self._constraints.get(query["key"])
-        if constraints is not None and query["instruction_constrain"] is None:
-            return query | {"instruction_constrain": constraints, "reference_by": "judge"}
+def write_supplied(run: Run, file: Path) -> None:
+    """What queries are verified by where they did not bring it, sorted by key: references of the vote (by `vote`),
+    constraints of the judge (by `judge`). SUPPLIED rows; the vote goes before the judge."""
+    rows = {key: {"instruction_constrain": text, "by": "judge"} for key, text in synthesised_constraints(run).items()}
+    rows |= {key: {"ground_truth": one.ground_truth, "by": "vote"} for key, one in load_references(run).items()}
+    write_rows(
+        file, ({"query": key, **dict.fromkeys(SUPPLIED.names[1:]), **rows[key]} for key in sorted(rows)), SUPPLIED
+    )
+
+
+def with_supplied(query: dict[str, Any], supplied: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The row of a query with what holds for it, and who supplied that."""
+    if supplied is None or (supplied["by"] == "judge" and query["instruction_constrain"] is not None):
         return query
-
-
-def dataset_rows(
-    run: Run,
-    spec: TeacherSpec,
-    dropped: set[str],
-    perplexity: Mapping[str, float],
-    source_terms: SourceTerms,
-) -> Iterator[list[dict[str, Any]]]:
-    """Batches of dataset rows of a teacher: what was accepted and no filter dropped.
-
-    Raises ValueError for a response whose query is not among the kept ones.
-    """
-    file = run.responses / f"accepted-{spec.name}.parquet"
-    if not file.exists():
-        return
-    queries, supplied = Queries(run), Supplied(run)
-    for batch in read_batches(file, batch_rows=BATCH):
-        responses = [row for row in batch.to_pylist() if row["key"] not in dropped]
-        found = queries.find([row["query"] for row in responses])
-        for row in responses:
-            if row["query"] not in found:
-                raise ValueError(f"{file}: the query {row['query']} is not in {run.queries}")
-        yield [
-            dataset_row(row, supplied.of(found[row["query"]]), spec, perplexity.get(row["key"]), source_terms)
-            for row in responses
-        ]
+    field = "ground_truth" if supplied["by"] == "vote" else "instruction_constrain"
+    return query | {field: supplied[field], "reference_by": supplied["by"]}
 
 
 def dataset_row(
     response: Mapping[str, Any],
     query: Mapping[str, Any],
     spec: TeacherSpec,
-    perplexity: float | None,
+    perplexity: Scores,
     source_terms: SourceTerms,
 ) -> dict[str, Any]:
     """One row of DATASET; `tokens` is left to the writer, which counts a batch at a time."""
@@ -139,24 +84,30 @@ def dataset_row(
         "response_key": response["key"],
         "teacher": spec.name,
         "model": response["model"] or spec.model,
-        "ppl": perplexity,
+        "ppl": perplexity[0],
+        "ppl_full": perplexity[1],
         "teacher_terms": spec.terms,
         "source_terms": source_terms.of(query["source"]),
     }
 
 
-def read_filters(run: Run, teacher: str) -> tuple[set[str], dict[str, float]]:
+def scores_of(row: Mapping[str, Any]) -> Scores:
+    """Of a filter's row of rule perplexity."""
+    return row["score"], json.loads(row["detail"]).get("full") if row["detail"] else None
+
+
+def read_filters(run: Run, teacher: str) -> tuple[set[str], dict[str, Scores]]:
     """Keys of the responses that a filter dropped, and perplexities by response key."""
     file = run.filters / f"{teacher}.parquet"
     dropped: set[str] = set()
-    perplexity: dict[str, float] = {}
-    columns = ["response", "filter", "outcome", "score"]
+    perplexity: dict[str, Scores] = {}
+    columns = ["response", "filter", "outcome", "score", "detail"]
     for batch in read_batches(file, columns, batch_rows=65536) if file.exists() else ():
         for row in batch.to_pylist():
             if row["outcome"] == "fail":
                 dropped.add(row["response"])
             if row["filter"] == "perplexity" and row["score"] is not None:
-                perplexity[row["response"]] = row["score"]
+                perplexity[row["response"]] = scores_of(row)
     return dropped, perplexity
 
 

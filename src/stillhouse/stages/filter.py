@@ -1,12 +1,13 @@
 """Filter: which verified responses are good enough to train on, and why the others are not.
 
 In: `2-responses/accepted-TEACHER.parquet`, kept queries, filters, corpus-wide rules. Out: `4-filters/TEACHER.parquet`,
-a row for each response and filter that failed or could not tell (and every perplexity): kept = accepted - dropped.
+a row for each response and filter that failed or could not tell, and each perplexity: kept = accepted - dropped.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections import Counter
 from collections.abc import Sequence
@@ -20,13 +21,14 @@ import pyarrow.parquet as pq
 from stillhouse.engines.engine import Engine
 from stillhouse.engines.parts import callable_of, part_name
 from stillhouse.engines.shards import sweep, told_when_full, whole_file, whole_folder
-from stillhouse.records import Part, Query, Response, TeacherSpec, Verdict, canonical_json, content_hash
+from stillhouse.records import Part, Response, TeacherSpec, canonical_json, content_hash
+from stillhouse.stages.filter_rows import filtered_row, queries_of
+from stillhouse.stages.filter_scoring import Scoring, score_shards
 from stillhouse.store.run import Run
 from stillhouse.store.tables import (
     FILTERED,
     RESPONSES,
     TableWriter,
-    row_to_query,
     row_to_response,
     table_files,
     to_table,
@@ -44,13 +46,16 @@ def filter(
     filters: Sequence[Part] = (),
     corpus: Sequence[Part] = (),
     tokenizer: Part | None = None,
+    scoring: Scoring | None = None,
     engine: Engine,
 ) -> dict[str, dict[str, Any]]:
     """Judge every accepted response. A response goes by its first failing filter; corpus rules count what is left.
 
     filters: parts of (query, response), or with `judge(pairs)` where they judge a batch. A filter that takes a
-    `tokenizer` gets the recipe's, one that takes `threshold` the teacher's perplexity threshold. Returns per teacher:
-    accepted, dropped, kept, rules, unknown. Called again after a kill it goes on from the finished shards.
+    `tokenizer` gets the recipe's, one that takes `threshold` the teacher's perplexity threshold. scoring: a model that
+    is asked about what the filters let through, before the corpus rules; without one that filter is off, and the counts
+    say so. Raises scoring.Unanswered where it could not be asked to the end. Returns per teacher: accepted, dropped,
+    kept, rules, unknown. Called again after a kill it goes on from the finished shards.
     """
     run.filters.mkdir(parents=True, exist_ok=True)
     queries = table_files(run.queries, "kept")
@@ -58,7 +63,9 @@ def filter(
     for spec in teachers:
         accepted = run.responses / f"accepted-{spec.name}.parquet"
         if accepted.exists():
-            counts[spec.name] = _filter_teacher(run, spec, accepted, queries, filters, corpus, tokenizer, engine)
+            counts[spec.name] = _filter_teacher(
+                run, spec, accepted, queries, filters, corpus, tokenizer, scoring, engine
+            )
     for stray in run.filters.glob("*.parquet"):
         if stray.stem not in counts:
             stray.unlink()  # of a teacher that the recipe no longer has
@@ -69,7 +76,7 @@ def filter(
 
 def _filter_teacher(
     run: Run, spec: TeacherSpec, accepted: Path, queries: Sequence[Path], filters: Sequence[Part],
-    corpus: Sequence[Part], tokenizer: Part | None, engine: Engine,
+    corpus: Sequence[Part], tokenizer: Part | None, scoring: Scoring | None, engine: Engine,
 ) -> dict[str, Any]:  # fmt: skip
     stats = [[f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in (accepted, *queries)]
     described = [[p.path, json.loads(json.dumps(p.settings, default=str))] for p in (*filters, *corpus)]
@@ -79,6 +86,7 @@ def _filter_teacher(
         tokenizer and tokenizer.path,
         tokenizer and dict(tokenizer.settings),
         spec.perplexity,
+        scoring and [scoring.model.part.path, json.loads(json.dumps(dict(scoring.model.part.settings), default=str))],
     ]
     work = run.filters / f".work-{spec.name}-{content_hash(canonical_json(made_from))[:16]}"
     for other in run.filters.glob(f".work-{spec.name}-*"):
@@ -90,6 +98,8 @@ def _filter_teacher(
         groups, total = file.num_row_groups, file.metadata.num_rows
     task = _JudgeShard(accepted, tuple(queries), tuple(filters), tokenizer, bool(corpus), spec.perplexity, work)
     shards = list(engine.imap(task, [(g, min(g + SHARD_GROUPS, groups)) for g in range(0, groups, SHARD_GROUPS)]))
+    if scoring is not None:
+        shards = score_shards(run, scoring, spec.perplexity, accepted, queries, shards)
     for part in corpus:
         _judge_corpus(part, accepted, shards, tokenizer, work, engine)
     rules: Counter[str] = Counter()
@@ -104,11 +114,23 @@ def _filter_teacher(
                         (rules if outcome == "fail" else unknown)[rule] += 1
     shutil.rmtree(work)
     dropped = rules.total()
+    names = [part_name(p) for p in filters] + ([scoring.name] if scoring else []) + [part_name(p) for p in corpus]
     return {
         "accepted": total, "dropped": dropped, "kept": total - dropped, "rules": dict(sorted(rules.items())),
-        "unknown": dict(sorted(unknown.items())), "filters": [part_name(p) for p in (*filters, *corpus)],
+        "unknown": dict(sorted(unknown.items())), "filters": names,
         "unit": _tokens(tokenizer).unit,
+        **_told_of(scoring, spec.perplexity),
     }  # fmt: skip
+
+
+def _told_of(scoring: Scoring | None, threshold: float) -> dict[str, str]:
+    """What a user has to know of the filter that needs a model."""
+    if scoring is None:
+        return {"off": "perplexity (no model is configured)"}
+    if math.isinf(threshold):
+        return {"off": "perplexity as a filter (measured, but the paper's thresholds are not for the embedded model: "
+                "name the teacher's own with `perplexity: N`)"}  # fmt: skip
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +154,7 @@ class _JudgeShard:
         with pq.ParquetFile(self.accepted) as file:
             rows = file.read_row_groups(list(range(*span)), columns=RESPONSES.names).to_pylist()
         responses = [row_to_response(row) for row in rows]
-        queries = _queries_of(responses, self.queries)
+        queries = queries_of(responses, self.queries)
         texts = [_text(response) for response in responses]
         if judges or self.spill:
             tokens.learn(texts)
@@ -142,14 +164,15 @@ class _JudgeShard:
             verdicts = judge.judge(pairs) if hasattr(judge, "judge") else [judge(q, r) for q, r in pairs]
             places = [i for i, stand in enumerate(stands) if stand]
             for place, verdict in zip(places, verdicts, strict=True):
-                if verdict.outcome != "pass" or name == "perplexity":
-                    rows.append(_row(responses[place], name, verdict))
+                if verdict.outcome != "pass":
+                    rows.append(filtered_row(responses[place], name, verdict))
                 stands[place] = verdict.outcome != "fail"
         with whole_folder(folder) as place_:
             with TableWriter(place_ / "verdicts.parquet", FILTERED) as out:
                 out.write(to_table(rows, FILTERED))
             left = [i for i, stand in enumerate(stands) if stand]
             np.save(place_ / "left.npy", np.array(left, np.int64))
+            np.save(place_ / "groups.npy", np.array(span, np.int64))
             if self.spill:
                 numbers = [tokens.of(texts[i]) for i in left]
                 np.save(place_ / "tokens.npy", np.concatenate([np.zeros(0, np.uint32), *numbers]))
@@ -196,18 +219,17 @@ class _JudgeCounted:
             for i, (verdict, at) in enumerate(rule.judge(tokens, offsets, self.frequent))
             if verdict.outcome != "pass"
         ]
-        first = int(shard.name.removeprefix("shard-"))
+        first, last = np.load(shard / "groups.npy").tolist()
         rows = []
         if failed:
             spell = _tokens(self.tokenizer)
             with pq.ParquetFile(self.accepted) as file:
-                last = min(first + SHARD_GROUPS, file.num_row_groups)
                 table = file.read_row_groups(list(range(first, last)), columns=RESPONSES.names)
             held = table.take([place for place, _, _ in failed]).to_pylist()
             for row, (_, verdict, at) in zip(held, failed, strict=True):
                 response = row_to_response(row)
                 match = spell.passage(_text(response), at, at + rule.width - 1) if at >= 0 else ""
-                rows.append(_row(response, name, verdict, match[:MATCH_CHARACTERS]))
+                rows.append(filtered_row(response, name, verdict, match[:MATCH_CHARACTERS]))
         with told_when_full(shard), TableWriter(shard / f"verdicts-{name}.parquet", FILTERED) as out:
             out.write(to_table(rows, FILTERED))
 
@@ -218,28 +240,3 @@ def _tokens(tokenizer: Part | None) -> Any:
 
 def _text(response: Response) -> str:
     return f"{response.reasoning}\n{response.text}" if response.reasoning else response.text
-
-
-def _queries_of(responses: Sequence[Response], files: Sequence[Path]) -> dict[str, Query]:
-    """The kept queries of some responses; only row groups in their range of keys are read."""
-    if not responses:
-        return {}
-    wanted = {response.query for response in responses}
-    low, high = min(wanted), max(wanted)
-    found: dict[str, Query] = {}
-    for path in files:
-        table = pq.read_table(path, filters=[("key", ">=", low), ("key", "<=", high)])
-        found |= {row["key"]: row_to_query(row) for row in table.to_pylist() if row["key"] in wanted}
-    missing = wanted - found.keys()
-    if missing:
-        raise RuntimeError(f"{len(missing)} accepted responses are of no kept query, the first of {min(missing)}")
-    return found
-
-
-def _row(response: Response, name: str, verdict: Verdict, match: str = "") -> dict[str, Any]:
-    detail = dict(verdict.detail or {}) | ({"match": match} if match else {})
-    return {
-        "query": response.query, "response": response.key, "filter": name, "outcome": verdict.outcome,
-        "rule": verdict.rule, "reason": verdict.reason, "score": verdict.score,
-        "detail": canonical_json(detail) if detail else None,
-    }  # fmt: skip

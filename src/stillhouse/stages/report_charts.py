@@ -74,7 +74,7 @@ CHARTS = (
     ),
     Chart(
         "length_boxes", "length", "Length of kept replies by category", BOX,
-        lambda report, width: sizes.boxes(report, "token_box", "tokens", width),
+        lambda report, width: sizes.boxes(report, "token_box", "tokens", width, divided=True),
     ),
     Chart(
         "parallel_length_boxes", "length", "Length in the parallel set by category",
@@ -140,6 +140,8 @@ def charts(report: Report, group: str | None = None) -> Iterator[tuple[Chart, Dr
         if group is None or chart.group == group:
             if report.get("matching") and chart.name in EXISTING:
                 chart = replace(chart, title=EXISTING[chart.name][0], note=EXISTING[chart.name][1])
+            if len(report.get("categories", {})) < 2:
+                chart = replace(chart, title=chart.title.removesuffix(" by category"))
             wide, narrow = chart.draw(report, WIDE), chart.draw(report, NARROW)
             if wide is not None and narrow is not None:
                 yield chart, wide, narrow

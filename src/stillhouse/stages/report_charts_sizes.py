@@ -31,6 +31,8 @@ from stillhouse.stages.report_text import plural
 
 Report = Mapping[str, Any]
 SHADES = 4
+FEWEST = 5  # values that a box is drawn of; of fewer, the range and the mean
+MOST_CATEGORIES = 12  # a chart shows the largest; the table shows all
 SPREAD = 40  # an axis is logarithmic where its largest value is so many times the smallest that matters
 
 
@@ -76,8 +78,9 @@ def _reach(columns: Any) -> tuple[int, int]:
 
 
 def _groups(report: Report, key: str) -> list[tuple[str, dict[str, Any]]]:
-    """All queries, then each category where there are several: (title, teacher -> figures)."""
-    teachers, categories = report["teachers"], list(report.get("categories", {}))
+    """All queries, then the largest categories where there are several: (title, teacher -> figures)."""
+    teachers, sizes = report["teachers"], report.get("categories", {})
+    categories = [name for name in sizes if name in sorted(sizes, key=lambda n: -sizes[n])[:MOST_CATEGORIES]]
     groups = [("all", {name: part.get(key) for name, part in teachers.items()})]
     if len(categories) > 1:
         groups += [
@@ -134,6 +137,9 @@ def _box(
         + (f", {beyond:,} beyond the whiskers up to {label(box['max'])}" if beyond else "")
     )
     drawing.line(x(box["low_whisker"]), y, x(box["high_whisker"]), y, f"whisker s{at}", tip)
+    if box["n"] < FEWEST:
+        drawing.circle(x(box["mean"]), y, 2.8, f"mean s{at}", tip)
+        return
     drawing.rect(x(box["q1"]), y - 5.5, max(x(box["q3"]) - x(box["q1"]), 1), 11, f"box b{at}", tip, 1)
     drawing.line(x(box["median"]), y - 5.5, x(box["median"]), y + 5.5, f"median s{at}")
     drawing.circle(x(min(box["mean"], box["high_whisker"] * 1.03)), y, 2.8, f"mean s{at}", tip)

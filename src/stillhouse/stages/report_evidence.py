@@ -120,7 +120,7 @@ def repeats(report: Report) -> str:
     rows = [
         [named(name, report), *(count(one["rules"].get(rule, 0)) for rule in rules_)] for name, one in found.items()
     ]
-    out = "<h3>Replies that repeat themselves</h3>" + table(head, rows)
+    out = "<h3>Replies that repeat themselves</h3>" + table(head, rows, kind="steps")
     passages = [
         [named(name, report), f'<span class="quote">{isolated(text, 240)}</span>', count(times)]
         for name, one in found.items() for text, times in one["passages"]
@@ -226,8 +226,8 @@ def account(report: Report) -> str:
     head = ["teacher", "for", "replies paid", "faults", "of them maybe paid", "in doubt", "paid twice", "stopped early",
             "dollars", "tokens saved at most", "dollars saved at most"]  # fmt: skip
     told = (
-        "From the journal, as `stillhouse audit` proves it. In doubt: asked, and no outcome on disk. A reply that "
-        "repeats itself is stopped; saved is what it would have had more, had it run to its limit."
+        "From the journal, as <code>stillhouse audit</code> proves it. In doubt: asked, no outcome on disk. A reply "
+        "that repeats itself is stopped; saved is what it would have had more, had it run to its limit."
     )
     return table(*columns(head, rows), texts=(1,), kind="stack steps") + note(told)
 

@@ -56,7 +56,7 @@ def page(
     style, script = _asset("report.css"), _asset("report.js")
     data = {
         "teachers": [visible(name) for name in report["teachers"]],
-        "index": packed(index) if index else None,
+        "index": packed(index) if index.get("key") else None,
         "total": total,
         "chunks": chunks,
     }
@@ -125,7 +125,7 @@ def sections(report: Mapping[str, Any], recipe: str, index: Mapping[str, Any]) -
         ("length", "Length", _charts(report, "length")),
         ("cost", "Perplexity, attempts and cost", _charts(report, "cost")),
         ("categories", "By category", tables.categories(report)),
-        ("samples", "Samples side by side", _browser(names, existing) if index else ""),
+        ("samples", "Samples side by side", _browser(names, existing) if index.get("key") else ""),
         ("funnel", "From queries to the parallel set", (_charts(report, "funnel") + funnel) if funnel else ""),
         ("rules", "Verifiers and filters", checks),
         ("contamination", "Contamination", evidence.contamination(report)),

@@ -117,7 +117,9 @@ def _pairs(rows: Sequence[Mapping[str, Any]], report: Report, first: str | None,
             title = f"{isolated(category, 40)}: {title[0].lower() if title != 'pass@1' else 'p'}{title[1:]}"
         if measure == first and not category:
             title += ' <span class="badge">decides</span>'
-        out.append([f'{title} <span class="faint count">{_sizes(mine, of)}</span>'])
+        out.append(
+            [f'{title} <span class="faint count">{_sizes(mine, "item" if measure == "student_mean" else of)}</span>']
+        )
         low, high = _reach(mine, report)
         for row in mine:
             label = labels.get(row["unit"], amount)
@@ -162,7 +164,9 @@ def _reach(rows: Sequence[Mapping[str, Any]], report: Report) -> tuple[float, fl
 
 def _margin(row: Mapping[str, Any], report: Report) -> float:
     margin = report["margin"]
-    return float(margin["rate"] if row["unit"] == "rate" else math.log1p(margin["relative"]))
+    if row["unit"] == "rate":
+        return float(margin["rate"])
+    return math.log1p(margin["relative"]) if row.get("ratio") else 0.0  # without a ratio there is no margin
 
 
 def forest(row: Mapping[str, Any], report: Report, first: float, last: float) -> str:
@@ -176,7 +180,8 @@ def forest(row: Mapping[str, Any], report: Report, first: float, last: float) ->
     x = linear(first, last, 6, WIDTH - 6)
     drawing = Drawing(WIDTH, HEIGHT, f"{row['a']} against {row['b']}: {plain(row)}")
     edge = _margin(row, report)
-    drawing.rect(x(-edge), 2, x(edge) - x(-edge), HEIGHT - 4, "band")
+    if edge:
+        drawing.rect(x(-edge), 2, x(edge) - x(-edge), HEIGHT - 4, "band")
     drawing.line(x(0), 0, x(0), HEIGHT, "zero")
     if low is not None and high is not None:
         drawing.line(x(max(low, first)), HEIGHT / 2, x(min(high, last)), HEIGHT / 2, f"line s{kind}", plain(row))
@@ -212,15 +217,18 @@ def difference(row: Mapping[str, Any]) -> str:
 
 
 def _signed(figure: float, unit: str) -> str:
-    """With its sign: points, dollars per 1,000, or as it is."""
-    sign = "−" if figure < 0 else "+"
+    """With its sign: points, dollars per 1,000, or as it is. What rounds to nothing has none."""
+    size = abs(figure)
     if unit == "rate":
-        return f"{sign}{abs(100 * figure):.1f}"
-    if unit == "usd":
-        return f"{sign}{dollars(abs(1000 * figure))}"
-    if unit == "perplexity":
-        return f"{sign}{abs(figure):.2f}"
-    return f"{sign}{abs(figure):,.0f}" if abs(figure) >= 10 else f"{sign}{abs(figure):.2g}"
+        told = f"{100 * size:.1f}"
+    elif unit == "usd":
+        told = dollars(1000 * size)
+    elif unit == "perplexity":
+        told = f"{size:.2f}"
+    else:
+        told = f"{size:,.0f}" if size >= 10 else f"{size:.2g}"
+    sign = "−" if figure < 0 else "+"
+    return f"{sign}{told}" if told.strip("$0.,") else told
 
 
 def outcome(row: Mapping[str, Any]) -> str:
@@ -230,8 +238,8 @@ def outcome(row: Mapping[str, Any]) -> str:
     if row["outcome"] == "equal":
         return f"equal within the margin{beneath}"
     if row["outcome"] == "cannot_tell":
-        needed = row.get("queries_needed")
-        more = f"<small>about {_rounded(needed):,} queries would decide</small>" if needed else ""
+        needed, unit = row.get("queries_needed"), "items" if row["measure"] == "student_mean" else "queries"
+        more = f"<small>about {_rounded(needed):,} {unit} would decide</small>" if needed else ""
         return f"cannot tell yet{beneath}{more}"
     winner = isolated(row["a"] if row["outcome"] == "a" else row["b"], 40)
     word = {"tokens": "is longer", "usd": "is cheaper", "perplexity": "is higher"}.get(row["unit"], "is ahead")

@@ -179,7 +179,9 @@ def left_axis(
 
 
 def legend(drawing: Drawing, names: Sequence[str], y: float = 11, kinds: Sequence[str] = ()) -> float:
-    """Colour keys in rows that fit the width; returns the y below the last row."""
+    """Colour keys in rows that fit the width, none for a single name; returns the y below the last row."""
+    if len(names) < 2:
+        return 2.0
     place = 0.0
     for at, name in enumerate(names):
         shown = shorten(visible(name), 26)

@@ -75,6 +75,11 @@ class Pairs:
             self.passed_at[position] = min(first, attempt) if first else attempt
             self.unverified[position] = verdict.rule == UNVERIFIED_RULE
 
+    def unjudged(self, position: int) -> list[int]:
+        """The attempts that have no verdict yet, in order."""
+        judged = int(self.judged[position])
+        return [attempt for attempt in range(1, self.limit + 1) if not judged >> (attempt - 1) & 1]
+
     def is_judged(self, position: int, attempt: int) -> bool:
         return bool(int(self.judged[position]) >> (attempt - 1) & 1)
 

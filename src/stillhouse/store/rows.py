@@ -6,6 +6,7 @@ they refer to. The file ends in a checksum; one that does not match its segment 
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import math
 import struct
@@ -41,6 +42,7 @@ _MAGIC = b"\xffSX\x01"
 _CHECKSUM_BYTES = 16
 
 
+@functools.lru_cache(maxsize=8192)  # an intent and its reply name the same keys, and so do all of one teacher
 def raw_key(key: str) -> bytes:
     """16 bytes of a key: its 32 hex digits decoded; a text that is no such key stands for itself by its hash."""
     if len(key) == 32:

@@ -84,9 +84,9 @@ DATASET = _schema(
         "finish_reason": _TEXT, "teacher_terms": _TEXT, "source_terms": _TEXT, "response_key": _TEXT,
     },
     {
-        "id": _TEXT, "system": _TEXT, "thinking": _TEXT, "verify_score": _REAL, "ppl": _REAL, "tokens": _INT,
-        "prompt_tokens": _INT, "completion_tokens": _INT, "cost_usd": _REAL, "ground_truth": _TEXT, "test_case": _TEXT,
-        "instruction_constrain": _TEXT, "reference_by": _TEXT,
+        "id": _TEXT, "system": _TEXT, "thinking": _TEXT, "verify_score": _REAL, "ppl": _REAL, "ppl_full": _REAL,
+        "tokens": _INT, "prompt_tokens": _INT, "completion_tokens": _INT, "cost_usd": _REAL, "ground_truth": _TEXT,
+        "test_case": _TEXT, "instruction_constrain": _TEXT, "reference_by": _TEXT,
     },
 )  # fmt: skip
 """Training rows. messages: the whole conversation, the assistant's last turn in normal form; response: that turn.
@@ -146,17 +146,22 @@ def to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     for row in given:
         if not known.issuperset(row):
             raise ValueError(f"the schema has no column {', '.join(sorted(set(row) - known))}")
-    columns = []
-    for item in schema:
-        values = [row.get(item.name) for row in given]
-        try:
-            column = pa.array(values, type=item.type)
-        except UnicodeEncodeError:
-            column = pa.array([_without_surrogates(v) for v in values], type=item.type)
+    try:  # all columns in one walk over the rows: more than twice as fast as column by column
+        columns = pa.array(given, type=pa.struct(list(schema))).flatten()
+    except (UnicodeEncodeError, pa.ArrowException):
+        columns = [_column([row.get(item.name) for row in given], item.type) for item in schema]
+    for item, column in zip(schema, columns, strict=True):
         if column.null_count and not item.nullable:
-            raise ValueError(f"column {item.name} may not be null (row {values.index(None)})")
-        columns.append(column)
+            row_number = column.is_null().index(True).as_py()
+            raise ValueError(f"column {item.name} may not be null (row {row_number})")
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    try:
+        return pa.array(values, type=kind)
+    except UnicodeEncodeError:
+        return pa.array([_without_surrogates(v) for v in values], type=kind)
 
 
 def _without_surrogates(value: Any) -> Any:

@@ -10,7 +10,9 @@ import contextlib
 import hashlib
 import importlib
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +23,14 @@ from stillhouse.records import Part, canonical_json, content_hash
 
 Tokenizer = Callable[[Sequence[str]], Sequence[int]]
 _BATCH_CHARACTERS = 4_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """Tokens by the hash of the text."""
+
+    hashes: NDArray[Any]
+    tokens: NDArray[np.int64]
 
 
 class TokenCounter:
@@ -63,6 +73,14 @@ class TokenCounter:
                 if known[place] < 0:
                     known[place] = self._new[key]
         return known.astype(np.float64)
+
+    def fresh(self) -> Counted:
+        """What was counted here and is not in the file yet, for another counter to `learn`."""
+        return Counted(np.array(list(self._new), "S16"), np.fromiter(self._new.values(), np.int64, len(self._new)))
+
+    def learn(self, counted: Counted) -> None:
+        """Take over what another counter of the same tokenizer has counted."""
+        self._new.update(zip(counted.hashes.tolist(), counted.tokens.tolist(), strict=True))
 
     def save(self) -> None:
         """Write what was counted beside what was known, atomically."""

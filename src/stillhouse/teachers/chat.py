@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, get_args
 
-from stillhouse.records import Price, Terms, Thinking, UserMistake
+from stillhouse.records import Part, Price, Terms, Thinking, UserMistake
 from stillhouse.teachers.profiles import Profile, SystemPlace, find_profile
 from stillhouse.teachers.prompts import Prompts, estimate_tokens
 from stillhouse.teachers.settings import (
@@ -27,6 +28,7 @@ from stillhouse.teachers.settings import (
 )
 from stillhouse.transport.client import MAX_BYTES, endpoint_problems
 
+log = logging.getLogger("stillhouse.teachers")
 FROM_PROFILE = "profile"
 
 
@@ -40,8 +42,9 @@ class ChatSettings:
     min_p are single values of it. seed: true derives one from each reply's key, so attempts differ; false sends none.
     stream with early_stop cancels a reply that loops or runs over its limit. timeout: seconds of one whole request.
     extra_body: further fields of the request. revision: of the weights, a part of the identity. counter:
-    `module:function` from text to tokens, used where the server sends no usage. ca_file: authority of a self-signed
-    endpoint. proxy: use that of the environment. The last four are for the loop.
+    what counts tokens where the server sends no usage: `module:function` from a text to a number, or the Part of a
+    tokenizer. ca_file: authority of a self-signed endpoint. proxy: use that of the environment. The last four are for
+    the loop.
     """
 
     base_url: str | None = None
@@ -73,7 +76,7 @@ class ChatSettings:
     licence: str | None = None
     family: str | None = None
     perplexity: float | None = None
-    counter: str | None = None
+    counter: str | Part | None = None
     ca_file: str | None = None
     proxy: bool = False
     max_in_flight: int = 64
@@ -190,7 +193,27 @@ def _prompts(given: ChatSettings, profile: Profile, where: str, problems: list[s
     )
 
 
-def _counter(path: str, where: str, problems: list[str]) -> Callable[[str], int]:
+class _Tokenizer:
+    """A tokenizer, built when a text has to be counted; where it cannot be, tokens are estimated, and it is said."""
+
+    def __init__(self, part: Part, where: str) -> None:
+        self._part, self._where = part, where
+        self._built: Callable[[Sequence[str]], Sequence[int]] | None = None
+        self._missing = False
+
+    def __call__(self, text: str) -> int:
+        if self._built is None and not self._missing:
+            try:
+                self._built = self._part.build()
+            except (UserMistake, ImportError, OSError, ValueError) as error:
+                self._missing = True
+                log.warning("%s sends no usage, and its tokens are estimated: %s", self._where, error)
+        return estimate_tokens(text) if self._built is None else int(self._built([text])[0])
+
+
+def _counter(path: str | Part, where: str, problems: list[str]) -> Callable[[str], int]:
+    if isinstance(path, Part):
+        return _Tokenizer(path, where)
     module, _, attribute = str(path).partition(":")
     try:
         counter: Callable[[str], int] = getattr(importlib.import_module(module), attribute)

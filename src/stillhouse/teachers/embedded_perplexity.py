@@ -1,32 +1,34 @@
 """Perplexity by the embedded model: every token of a given text is forced, and its log-probability read.
 
-In: pairs of prompt and text. Out: a Perplexity each. The runtime cannot score a prompt, but a grammar of token numbers
-leaves it one choice at each step while the probabilities it reports are those before the grammar: so the value is
-exact for this model, and costs a decoding step a token (about 90 tokens a CPU second).
+In: conversations that end with the text. Out: a Perplexity each, as a reply. The runtime cannot score a prompt, but a
+grammar of token numbers leaves it one choice at each step while the probabilities it reports are those before the
+grammar: so the value is exact for this model, and costs a decoding step a token (about 90 tokens a CPU second).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
 from typing import Any
 
-from stillhouse.records import Fault
+from stillhouse.records import Fault, Query, Request, Response, content_hash
 from stillhouse.teachers.embedded_server import MODEL_NAME, Lease, ServerSettings, find_model, usable_processors
-from stillhouse.teachers.perplexity import Perplexity, perplexity_of, score_side_by_side
+from stillhouse.teachers.perplexity import Perplexity, perplexity_of, score_request, score_response, texts_of
 from stillhouse.transport.client import Client, to_json
 
 
 class EmbeddedPerplexity:
     """Scores texts by SmolLM2-135M-Instruct, in this process. A 135M model: its values are its own, not the paper's.
 
+    A Teacher as PromptLogprobs is. Token numbers are forced, not letters: a text that is split otherwise than the
+    vocabulary splits it has a higher perplexity, and what is read would be an upper estimate.
+
     max_tokens: of the text, at most; what is longer is scored by its beginning, and marked as not whole.
     """
 
-    name = f"{MODEL_NAME} (embedded)"
-
     def __init__(
         self,
+        name: str = "perplexity",
         *,
         separator: str = "\n",
         max_tokens: int = 1024,
@@ -35,14 +37,30 @@ class EmbeddedPerplexity:
         servers: int | None = None,
         model_path: str | None = None,
     ) -> None:
+        self.name = name
         self._separator, self._max_tokens, self._context = separator, max_tokens, context
         self._slots, self._servers, self._path = slots, servers or usable_processors(), model_path
         self._client = Client()
         self._lease: Lease | None = None
 
-    def score_all(self, pairs: Sequence[tuple[str, str]]) -> list[Perplexity | Fault]:
-        """The score of each (prompt, text), in order; a pair that cannot be scored gives its Fault."""
-        return asyncio.run(score_side_by_side(self, pairs, self._slots * self._servers))
+    def identity(self, category: str) -> str:
+        """Of the model's file and of what is scored of a text."""
+        parts = (MODEL_NAME, self._path or "", self._separator, str(self._max_tokens), str(self._context))
+        return content_hash("perplexity", "embedded", *parts)
+
+    def request(self, query: Query, attempt: int) -> Request:
+        """query: a conversation whose last turn is the text to score."""
+        return score_request(self.name, MODEL_NAME, self.identity(""), query, attempt)
+
+    async def send(self, request: Request) -> Response:
+        """Raises Fault."""
+        began = time.perf_counter()
+        found = await self.score(*texts_of(request.messages))
+        return score_response(request, found, found.tokens, time.perf_counter() - began)
+
+    async def probe(self) -> None:
+        """Is the model's file there? Raises UserMistake with the command that brings it."""
+        find_model(self._path)
 
     async def score(self, prompt: str, text: str) -> Perplexity:
         """Raises Fault; bad_request where the prompt leaves no room for the text, or one of them is empty."""
@@ -97,8 +115,13 @@ class EmbeddedPerplexity:
 
 
 def perplexity(prompt: str, text: str) -> float:
-    """Perplexity of one text given a prompt by the embedded model. Starts and stops it: for many use score_all."""
-    (found,) = EmbeddedPerplexity(servers=1, slots=1).score_all([(prompt, text)])
-    if isinstance(found, Fault):
-        raise found
-    return found.response
+    """Perplexity of one text given a prompt by the embedded model. Starts and stops it: for many use the filter."""
+
+    async def once() -> float:
+        scorer = EmbeddedPerplexity(servers=1, slots=1)
+        try:
+            return (await scorer.score(prompt, text)).response
+        finally:
+            await scorer.close()
+
+    return asyncio.run(once())

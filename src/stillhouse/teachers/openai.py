@@ -38,6 +38,7 @@ class OpenAI:
         self.name, self.model = name, model
         self.settings = read_chat(name, model, settings)
         self.endpoints = self.settings.endpoints
+        self.keeps_deadline = self.given.timeout > 0  # by a timer on each request: the asker need not set another
         self.hear: Hear | None = None
         self._identities: dict[str, str] = {}
         self._client = Client(ca_file=self.given.ca_file, proxy=self.given.proxy)
@@ -81,6 +82,7 @@ class OpenAI:
             model=self.model,
             prompt_tokens=prompt_tokens,
             bound_usd=chat.price.bound(prompt_tokens, limit) if chat.price else None,
+            endpoint=self.endpoints[0] if len(self.endpoints) == 1 else "",
             extra=chat.extra or None,
         )
 
@@ -121,7 +123,10 @@ class OpenAI:
         Raises UserMistake for what the user can mend, and Fault where no endpoint answers for the time being.
         """
         key = self.given.api_key_env
-        await probe_all(self._client, self.name, self.model, self.endpoints, self._headers(), key, self.given.timeout)
+        await probe_all(
+            self._client, self.name, self.model, self.endpoints, self._headers(), key, self.given.timeout,
+            self.settings.price,
+        )  # fmt: skip
 
     async def close(self) -> None:
         await self._client.close()
@@ -196,7 +201,8 @@ class OpenAI:
 
     def _scrub(self, text: str) -> str:
         """Without the key, which a server (or a model that was shown it) may repeat in its very reply."""
-        key = os.environ.get(self.given.api_key_env or "", "").strip()
+        variable = self.given.api_key_env
+        key = os.environ.get(variable, "").strip() if variable else ""
         return scrub(text, [key]) if key else text
 
     def _headers(self) -> dict[str, str]:

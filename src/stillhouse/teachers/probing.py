@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-from stillhouse.records import Fault, UserMistake
+from stillhouse.records import Fault, Price, UserMistake
 from stillhouse.transport.client import Client
 from stillhouse.transport.wire import show
 
@@ -25,10 +26,14 @@ async def probe_all(
     headers: Mapping[str, str],
     key: str | None,
     timeout: float,  # noqa: ASYNC109  a teacher's setting, handed on as the deadline of each request
+    price: Price | None = None,
 ) -> None:
-    """key: the variable that holds the key, for the message. An endpoint that does not answer matters if none does."""
+    """key: the variable that holds the key, for the message. An endpoint that does not answer matters if none does.
+
+    price: of the recipe, held against the price that the endpoint lists, where it lists one.
+    """
     found = await asyncio.gather(
-        *(_probe(client, one, model, headers, key, min(timeout, SECONDS)) for one in endpoints)
+        *(_probe(client, one, model, headers, key, min(timeout, SECONDS), price) for one in endpoints)
     )
     mistakes = [f"teacher {name}: {text}" for text in found if isinstance(text, str)]
     if mistakes:
@@ -39,7 +44,13 @@ async def probe_all(
 
 
 async def _probe(
-    client: Client, endpoint: str, model: str, headers: Mapping[str, str], key: str | None, deadline: float
+    client: Client,
+    endpoint: str,
+    model: str,
+    headers: Mapping[str, str],
+    key: str | None,
+    deadline: float,
+    price: Price | None,
 ) -> str | Fault | None:
     """A mistake in words, a fault that may pass, or None where all is well."""
     try:
@@ -52,9 +63,36 @@ async def _probe(
             return None  # not every server lists its models
         return fault if fault.kind != "bad_envelope" and fault.retryable else fault.reason
     listed = data.get("data") if isinstance(data, Mapping) else None
-    names = [str(item.get("id")) for item in listed or () if isinstance(item, Mapping)]
-    if not names or model in names:
+    listed = [item for item in listed or () if isinstance(item, Mapping)] if isinstance(listed, list) else []
+    names = [str(item.get("id")) for item in listed]
+    if not names:
         return None
+    if model in names:
+        return _price_mistake(price, listed[names.index(model)].get("pricing"), show(endpoint), model)
     near = difflib.get_close_matches(model, names, n=1, cutoff=0.4)
     meant = f"did you mean {near[0]!r}? " if near else ""
     return f"{show(endpoint)} serves no model {model!r}; {meant}it serves {', '.join(names[:10])}"
+
+
+def _price_mistake(price: Price | None, listed: Any, endpoint: str, model: str) -> str | None:
+    """A price that is not half to twice the listed one (dollars per token, as routers list it) is a slip of units or
+    of the line; a discount, or a batch at half the price, is not."""
+    if price is None or not isinstance(listed, Mapping):
+        return None
+    wrong = []
+    for name, field in (("input", "prompt"), ("output", "completion")):
+        given, per_million = getattr(price, name), _dollars(listed.get(field))
+        if given is not None and per_million and not per_million / 2 <= given <= per_million * 2:
+            wrong.append(f"{name} {given:g} where {per_million:g} is listed")
+    if not wrong:
+        return None
+    return f"{endpoint} lists another price of {model}, in dollars per million tokens: {', '.join(wrong)}"
+
+
+def _dollars(per_token: Any) -> float:
+    """Dollars per million tokens; 0 where it is no price."""
+    try:
+        value = float(per_token) * 1e6
+    except (TypeError, ValueError):
+        return 0.0
+    return value if 0 < value < 1e6 else 0.0

@@ -7,6 +7,7 @@ which stay in the text (records.normal_form reads them).
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -105,6 +106,8 @@ def reasoning_of(message: Mapping[str, Any]) -> str | None:
 
 def finish_reason(value: Any) -> str:
     """stop and length under all their names; every other word as it is."""
+    if value == "stop" or value == "length":
+        return str(value)
     if isinstance(value, Mapping):  # SGLang's native form
         value = value.get("type")
     if not isinstance(value, str):
@@ -175,14 +178,17 @@ def _raw_text(data: Any) -> str:
 
 def _inside(data: Mapping[str, Any], first: str, second: str) -> Any:
     inner = data.get(first)
-    return inner.get(second) if isinstance(inner, Mapping) else None
+    return None if inner is None or not isinstance(inner, Mapping) else inner.get(second)
 
 
 def _count(value: Any) -> int | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**40:
+    if value is None or isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**40:
         return None
     return int(value)
 
 
 def _name(value: Any) -> str:
-    return printable(value) if isinstance(value, str) else ""
+    return _shown(value) if isinstance(value, str) else ""
+
+
+_shown = functools.lru_cache(maxsize=256)(printable)  # the same name stands in every reply

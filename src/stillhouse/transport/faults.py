@@ -7,6 +7,7 @@ Why apart: every client, batch file and test judges replies by the same table.
 from __future__ import annotations
 
 import email.utils
+import functools
 import re
 import time
 from collections.abc import Iterable, Mapping
@@ -35,8 +36,13 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+")
 
 def secrets_of(headers: Mapping[str, str]) -> tuple[str, ...]:
     """The keys that a request carries in its headers: what must not be read anywhere afterwards."""
+    return _secrets_in(tuple(headers.items()))
+
+
+@functools.lru_cache(maxsize=64)
+def _secrets_in(headers: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
     found: list[str] = []
-    for name, value in headers.items():
+    for name, value in headers:
         if name.lower() in _SECRET_HEADERS:
             scheme, _, key = value.partition(" ")
             found.append(key.strip() or scheme)

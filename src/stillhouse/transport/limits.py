@@ -156,7 +156,7 @@ class Limits:
 
     @property
     def dead(self) -> bool:
-        return all(endpoint.state == "dead" for endpoint in self._endpoints.values())
+        return all([endpoint.state == "dead" for endpoint in self._endpoints.values()])  # noqa: C419  twice a request
 
     def states(self) -> list[EndpointState]:
         """How each endpoint stands."""

@@ -185,6 +185,10 @@ def _sum(made: Recipe, found: Parts, teachers: dict[str, dict[str, Any]]) -> tup
 def _rest(made: Recipe, found: Parts, until: str | None) -> list[str]:
     verified = ", ".join(f"{category} by {part.path}" for category, part in sorted(found.verifiers.items()))
     filters = ", ".join(p.path.rpartition(":")[2] for p in (*found.response_filters, *found.corpus_filters))
+    who = found.perplexity
+    filters += (
+        f", perplexity by {who[0].model or 'the embedded model'}" if who else "; perplexity off (no model is named)"
+    )
     told = {
         "curate": "", "distill": f"  verify   {verified}", "filter": f"  filter   {filters}",
         "export": "  export   " + ", ".join(f"{t.name} (terms: {t.terms})" for t in found.teachers),

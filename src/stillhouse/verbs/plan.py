@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from stillhouse.pipeline import Outcome, Sitting, open_recipe
 from stillhouse.records import TeacherSpec, UserMistake
 from stillhouse.seats import GRACE
-from stillhouse.stages.distill_forecast import CHECK, FORECAST, MEASURES, asked_for, values_of
+from stillhouse.stages.distill_forecast import CHECK, FORECAST, MEASURES, asked_for, dollars, values_of
 from stillhouse.stats.forecast import forecast_total
 from stillhouse.store.index import Index, load_index
 from stillhouse.store.queries import QueryTable
@@ -85,7 +85,7 @@ def make_forecast(sitting: Sitting, table: QueryTable, wanted: Sequence[int]) ->
         teachers[spec.name]["asked_for"] = asked_for(mine, spec, sitting.recipe.distill.attempts)
     return {
         "made": time.time(), "confidence": 0.9, "queries": len(table), "pilot": len(wanted), "teachers": teachers,
-        "total": _total(teachers, draws), "budget_usd": sitting.recipe.distill.budget_usd,
+        "total": _total(teachers, draws, len(table)), "budget_usd": sitting.recipe.distill.budget_usd,
     }  # fmt: skip
 
 
@@ -141,7 +141,7 @@ def _reserve(index: Index, spec: TeacherSpec) -> float | None:
     return float(np.nanmax(bounds)) * spec.max_in_flight * len(spec.endpoints) if len(bounds) else None
 
 
-def _total(teachers: Mapping[str, Any], draws: Mapping[str, Mapping[str, Array]]) -> dict[str, Any]:
+def _total(teachers: Mapping[str, Any], draws: Mapping[str, Mapping[str, Array]], queries: int) -> dict[str, Any]:
     """Sums over all teachers, null where one is not known; hours: of the slowest, as they are asked side by side."""
     total: dict[str, Any] = {}
     for measure in (*MEASURES, "hours"):
@@ -154,13 +154,15 @@ def _total(teachers: Mapping[str, Any], draws: Mapping[str, Mapping[str, Array]]
         middle = max(expected) if measure == "hours" else sum(expected)
         low, high = float(np.quantile(both, 0.05)), float(np.quantile(both, 0.95))
         total[measure] = {"expected": middle, "low": min(low, middle), "high": max(high, middle)}
+    total["verified_yield"] = _scaled(total["verified"], 1 / (queries * len(teachers)))
     return total
 
 
 # -- telling it --------------------------------------------------------------------------------------------------
 
-_FORMS = {
-    "cost_usd": "${:,.2f}", "tokens": "{:,.0f}", "verified": "{:,.0f}", "verified_yield": "{:.1%}", "hours": "{:,.2f}",
+_FORMS: dict[str, Callable[[float], str]] = {
+    "cost_usd": dollars, "tokens": "{:,.0f}".format, "verified": "{:,.0f}".format, "verified_yield": "{:.1%}".format,
+    "hours": "{:,.3g}".format,
 }  # fmt: skip
 
 
@@ -189,10 +191,10 @@ def _row(name: str, made: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
-def _span(value: Mapping[str, float] | None, form: str) -> str:
+def _span(value: Mapping[str, float] | None, form: Callable[[float], str]) -> str:
     if not value:
         return "-"
-    return f"{form.format(value['expected'])} [{form.format(value['low'])}, {form.format(value['high'])}]"
+    return f"{form(value['expected'])} [{form(value['low'])}, {form(value['high'])}]"
 
 
 def _notes(name: str, made: Mapping[str, Any]) -> list[str]:

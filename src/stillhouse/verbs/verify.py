@@ -9,17 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stillhouse.engines.engine import make_engine
 from stillhouse.loop import VerifierAt
 from stillhouse.pipeline import Outcome
 from stillhouse.recipe import dataset_reader, usual_verifiers
 from stillhouse.records import CATEGORIES, Part, UserMistake, Verdict, content_hash
 from stillhouse.verbs.judging import in_order, verdict_of
+from stillhouse.verbs.verify_engine import judged_by
 from stillhouse.verbs.verify_output import Output, check_output
 from stillhouse.verbs.verify_progress import Progress
 from stillhouse.workers import WorkerPool
@@ -33,6 +35,7 @@ def verify(
     adopt: bool = False,
     category: str | None = None,
     workers: int | None = None,
+    engine: str | None = None,
     quiet: bool = False,
 ) -> Outcome:
     """`stillhouse verify IN --out OUT`, or `RUN [--diff] [--adopt]`. Exit code 4 when a verdict is unknown.
@@ -44,7 +47,7 @@ def verify(
     if (source / "recipe.yaml").is_file():
         from stillhouse.verbs.reverify import reverify
 
-        given = [name for name, value in (("--out", out), ("--category", category)) if value is not None]
+        given = [n for n, v in (("--out", out), ("--category", category), ("--engine", engine)) if v is not None]
         if given:
             raise UserMistake(f"{' and '.join(given)}: of a file, and {source} is a run: its verdicts stay in the run")
         return reverify(source, diff=diff, adopt=adopt, workers=workers, quiet=quiet)
@@ -56,8 +59,10 @@ def verify(
         raise UserMistake(f"where to? stillhouse verify {source} --out verdicts.jsonl")
     if category is not None and category not in CATEGORIES:
         raise UserMistake(f"--category {category}: the categories are {', '.join(CATEGORIES)}")
+    if engine not in (None, "local", "ray"):
+        raise UserMistake(f"--engine {engine}: the engines are local and ray")
     check_output(source, out)
-    counts = verify_file(source, out, category=category, workers=workers, quiet=quiet)
+    counts = verify_file(source, out, category=category, workers=workers, engine=engine or "local", quiet=quiet)
     told = ", ".join(f"{outcome} {counts[outcome]}" for outcome in ("pass", "fail", "unknown"))
     lines = [f"{out}: {told}" + (f" ({counts['reused']} judged before)" if counts["reused"] else "")]
     lines += [f"unknown, {rule}: {n}" for rule, n in counts["unknown_rules"].items()]
@@ -89,10 +94,12 @@ def survey(replies: Iterable[Any]) -> Survey:
 
 
 def verify_file(
-    source: Path, out: Path, *, category: str | None = None, workers: int | None = None, quiet: bool = False
-) -> dict[str, Any]:
+    source: Path, out: Path, *, category: str | None = None, workers: int | None = None, engine: str = "local",
+    quiet: bool = False,
+) -> dict[str, Any]:  # fmt: skip
     """Judge every row of a file or folder; the output appears whole or not at all.
 
+    engine: local judges in a pool of this machine, ray in shards on a cluster.
     Returns {"pass", "fail", "unknown", "reused", "unknown_rules"}. reused: rows that an interrupted call had judged.
     """
     part = dataset_reader()
@@ -103,7 +110,9 @@ def verify_file(
     at = {name: VerifierAt.of(name, verifier.build()) for name, verifier in parts.items()}
     with Progress(found.rows, quiet=quiet) as progress, Output(out, {n: v.version for n, v in at.items()}) as output:
         try:
-            return asyncio.run(_judged(reader(), output, parts, at, workers, progress))
+            if engine == "local":
+                return asyncio.run(_judged(reader(), output, parts, at, workers, progress))
+            return _judged_in_shards(reader(), output, parts, engine, workers, progress)
         except (KeyboardInterrupt, asyncio.CancelledError):
             output.flush()
             progress.say(
@@ -144,6 +153,29 @@ async def _judged(
                 if verdict.outcome == "unknown":
                     rules[verdict.rule] += 1
                 progress.advance(output.rows, counts)
+    return {**counts, "reused": output.reused, "unknown_rules": dict(rules.most_common())}
+
+
+def _judged_in_shards(
+    replies: Iterator[Any], output: Output, parts: Mapping[str, Part], engine: str, workers: int | None,
+    progress: Progress,
+) -> dict[str, Any]:  # fmt: skip
+    counts: Counter[str] = Counter({"pass": 0, "fail": 0, "unknown": 0})
+    rules: Counter[str] = Counter()
+    names: deque[str] = deque()
+
+    def left() -> Iterator[Any]:
+        for of, reply in _not_judged_before(replies, output, counts, progress):
+            names.append(of)
+            yield reply
+
+    with make_engine(engine, workers=workers) as made:
+        for reply, verdict in judged_by(made, left(), parts):
+            output.add(names.popleft(), reply.query.id, verdict)
+            counts[verdict.outcome] += 1
+            if verdict.outcome == "unknown":
+                rules[verdict.rule] += 1
+            progress.advance(output.rows, counts)
     return {**counts, "reused": output.reused, "unknown_rules": dict(rules.most_common())}
 
 

@@ -16,7 +16,7 @@ from stillhouse.sandbox.outcome import Case, Ran
 from stillhouse.verifiers.code_fences import Language, Solution, blocks, solution
 from stillhouse.verifiers.code_tests import Check, Unreadable, languages, read
 
-_VERSION = "1"
+_VERSION = "2"
 _RULE = "sandbox"
 _REMEMBERED, _REMEMBERED_BYTES = 256, 1 << 16  # queries whose tests are kept, and the largest of them
 

@@ -15,7 +15,7 @@ from stillhouse.verifiers import math_backend, math_fast, math_judge, math_words
 from stillhouse.verifiers.choice_options import options
 from stillhouse.verifiers.math_clean import clean
 from stillhouse.verifiers.math_decide import decide, unreadable
-from stillhouse.verifiers.math_extract import extract, last_boxed
+from stillhouse.verifiers.math_extract import Found, extract, last_boxed, yes_or_no
 
 MODES = ("last", "required")
 MOST_SOUND = 50_000
@@ -119,6 +119,9 @@ class Math:
         if not reference:
             return Verdict.unknown("no_reference", "the query has no ground_truth")
         found = extract(answer, unboxed=self.unboxed)
+        if found is None or not found.boxed:
+            said = yes_or_no(answer) if self.unboxed and math_words.normal(clean(reference)) in ("yes", "no") else None
+            found = Found(said, False) if said else found
         if found is None:
             return Verdict.of(0, 1, "math_unboxed", r"the answer holds no \boxed and no formula")
         if not found.text:

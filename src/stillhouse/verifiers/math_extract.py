@@ -37,6 +37,7 @@ _SENTENCE = re.compile(
     r"|(?:\b[a-z]+\s+){4}.*\d|[\u4e00-\u9fff]{2}.*\d.*[\u4e00-\u9fff]{2}",  # four words or so, and a number among them
     re.IGNORECASE,
 )
+_YES_NO = re.compile(r"(?:(?:final\s+)?answer\s*[:：]\s*)?(yes|no)\b(?!\s+\w+\s+(?:is|are|exists?)\b)", re.IGNORECASE)
 _PERCENT = re.compile(r"\s?\\?%")
 _MARKUP = re.compile(r"\*\*|__|`")
 SHORT = 120  # characters up to which an answer without box or formula may be the bare answer itself
@@ -175,3 +176,11 @@ def _first_formula(rest: str) -> str:
         return formulas[0] if len(formulas) == 1 else _sole_formula(rest)
     stop = re.search(r"[.。](?=\s|$)", rest)
     return (rest[: stop.start()] if stop else rest).strip()
+
+
+def yes_or_no(answer: str) -> str | None:
+    """What an answer in prose to a question of yes or no begins with: the whole of it, or else its last sentence."""
+    text = _MARKUP.sub("", answer[-TAIL:]).strip()
+    last = re.split(r"(?<=[.!?])\s+|\n", text)[-1]
+    match = _YES_NO.match(text) or _YES_NO.match(last)
+    return None if match is None else match[1]

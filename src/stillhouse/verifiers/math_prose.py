@@ -10,10 +10,11 @@ import re
 
 _DELIMITED = re.compile(r"\$\$[^$]+\$\$|\\\[[^\]]+\\\]|(?<!\\)\$(?:[^$\\\n]|\\.)+\$|\\\((?:[^\\]|\\[^)])+\\\)")
 _ATOM = (
-    r"(?:\d[\d,]*(?:\.\d+)?!?%?|[A-Za-z](?:_\w+)?(?![A-Za-z'’])!?|\\[a-zA-Z]+|[()\[\]{}^|]"
+    r"(?:(?:\d+(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?!?%?|[∞πθ√]|[A-Za-z](?:_\w+)?(?![A-Za-z'’])!?|\\[a-zA-Z]+|[()\[\]{}^|]"
     r"|sqrt|sum|log|ln|sin|cos|tan|pi)"
 )
-_BARE = rf"[-+−]?{_ATOM}(?:\s?[-+*/^=<>≤≥_!,]\s?[-+−]?{_ATOM}|{_ATOM}|!)*"
+_PRODUCT = r"[a-z]{2,4}(?![A-Za-z'’])"  # of letters, behind a sign: elsewhere it would be a word
+_BARE = rf"[-+−]?{_ATOM}(?:\s?[-+*/^]\s?{_PRODUCT}|\s?[-+*/^=<>≤≥_!,]\s?[-+−]?{_ATOM}|{_ATOM}|!)*"
 _FORMULA = rf"(?:\x00\d+\x00|{_BARE})"
 _UNIT = (
     r"(?:\s?(?:[kcmµ]?m|[km]?g|cm\^2|m\^2|km/h|m/s|inch(?:es)?|feet|foot|miles?|hours?|minutes?|seconds?|days?"
@@ -28,8 +29,9 @@ _STATES = re.compile(
     rf"\s*(?P<formula>{_FORMULA}{_UNIT})"
 )
 _THERE = re.compile(rf"(?i:\bthere\s+(?:is|are|exists?|were|must be)){_FILLER}\s*(?P<formula>{_FORMULA}{_UNIT})")
+_NOTHING = r"no\s+(?:(?:\w+\s+){0,3}?(?:solutions?|roots?|values?|numbers|integers|pairs?|triples?)\b|(?:\w+\s+)?\w+)"
 _NONE = re.compile(
-    r"(?i:\bthere\s+(?:is|are|exists?)\s+)(?P<none>no\s+(?:\w+\s+)?\w+)|\b(?P<has>has\s+)(?P<without>no\s+(?:\w+\s+)?\w+)"
+    rf"(?i:\bthere\s+(?:is|are|exists?)\s+)(?P<none>{_NOTHING})|\b(?P<has>has\s+)(?P<without>{_NOTHING})"
 )
 _CLAUSE = re.compile(
     r"(?i),?\s+(?:which|where|when|whenever|achieved|attained|occurring|because|since|assuming|provided|if|for all|"

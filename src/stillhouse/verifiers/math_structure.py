@@ -125,7 +125,10 @@ def _letters(many: Many) -> str | None:
 
 
 def _assignments(left: Many, right: Many, compare: Compare) -> bool | None:
-    """`x=1, y=2` against itself in any order, or against the tuple (1, 2) in the order of the alphabet."""
+    """`x=1, y=2` against itself in any order, or against the tuple (1, 2) or the list 1, 2, in alphabetical order.
+
+    A reference that is a list has no order, so an answer may name its values as it likes; a set is no such system.
+    """
     a, b = _by_name(left), _by_name(right)
     if a is None and b is None:
         return None
@@ -138,7 +141,9 @@ def _assignments(left: Many, right: Many, compare: Compare) -> bool | None:
     values = [named[name] for name in sorted(named)]
     if len(values) != len(other.items):
         return False
-    if other.kind == "tuple":
+    if other.kind == "set":
+        return False
+    if other.kind == "tuple" or (other.kind == "bare" and a is not None):
         pairs = zip(values, other.items, strict=True)
         return all_of([(compare(v, o) if a is not None else compare(o, v))[1] for v, o in pairs])
     return None

@@ -81,6 +81,9 @@ _TAIL = re.compile(
     r"\s*(?:\\text\s?\{\s*)?\b(?:is|are)\s+(?:the\s+)?(?:only\s+)?(?:possible\s+)?(?:values?|solutions?|answers?|ones?)\s*\}?$",
     re.IGNORECASE,
 )
+_NO_SUCH = re.compile(
+    r"no (?:such )?(?:\w+ ){0,2}(?:solutions?|values?|numbers?|integers?|roots?|pairs?|triples?)(?: exists?)?"
+)
 _CIRCLED = re.compile("[①-⑳]{2,}")
 MAX_WORDS, LISTED_WORDS = 8, 2
 
@@ -134,6 +137,8 @@ def normal(text: str) -> str | None:
     if dated is not None:
         return dated
     listed = [re.sub(r"[^\w\s]", "", piece).strip() for piece in re.split(r",|;|\band\b", plain.lower())]
+    if _NO_SUCH.fullmatch(" ".join(words)):
+        return NOTHING
     if len(listed) > 1 and all(piece and len(piece.split()) <= LISTED_WORDS for piece in listed):
         return ", ".join(sorted(listed))
     kept = [word for word in words if word not in ("the", "a", "an", "is", "are", "it")] or words

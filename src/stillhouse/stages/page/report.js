@@ -34,6 +34,13 @@
 
   // The section that is read is marked in the contents.
   const links = new Map([...document.querySelectorAll("nav .links a")].map((link) => [link.hash.slice(1), link]));
+  for (const [id, link] of links) {
+    link.addEventListener("click", (event) => { // the address goes on holding what the browser of queries shows
+      if (!location.hash.includes("=")) return;
+      event.preventDefault();
+      byId(id).scrollIntoView();
+    });
+  }
   let here = null;
   const mark = () => {
     let last = null;
