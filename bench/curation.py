@@ -2,12 +2,14 @@
 planted. Rates are rows a CPU second: 60-word queries, 3,000-token responses.
 
     python bench/curation.py              # all
-    python bench/curation.py near ngrams  # some of: exact near decontamination ngrams embeddings calibration
+    python bench/curation.py near ngrams  # some of: exact near decontamination screen reading ngrams embeddings
+                                          # calibration
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import re
 import sys
@@ -21,15 +23,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from stillhouse.filters import query_text
 from stillhouse.filters.contamination import Contamination
 from stillhouse.filters.near_duplicates import NearDuplicates
 from stillhouse.filters.ngrams import RepeatedNgrams
 from stillhouse.filters.repetition import find_repetition
 from stillhouse.filters.words import folded, split_words
-from stillhouse.records import Message, query_key
+from stillhouse.records import Message, Query
+from stillhouse.sources.files import Files
 from stillhouse.stages.curate_deciding import _judged
+from stillhouse.store.columns import QueryColumns, QueryTexts, nones
 
 RANDOM = random.Random(17)
+FILTERS = ("oversized", "odd_characters", "incomplete", "url", "table", "image")
 WORDS = ["".join(RANDOM.choice("etaoinshrdlucmfwyp") for _ in range(RANDOM.randint(3, 9))) for _ in range(20_000)]
 
 
@@ -71,10 +77,10 @@ def exact() -> None:
     texts[50_000:] = [f"  {text}\n" for text in texts[:50_000]]
 
     def ours() -> int:
-        keys = [query_key((Message("user", text),)) for text in texts]
-        raw = np.frombuffer(bytes.fromhex("".join(keys)), ">u8").reshape(-1, 2).astype(np.uint64)
-        rows = np.arange(len(keys))
-        return len(_judged(raw[:, 0].copy(), raw[:, 1].copy(), rows, np.zeros(len(keys), np.uint64)))
+        block = QueryColumns(text=texts, turns=nones(len(texts)), keys=[""] * len(texts))
+        raw = block.make_keys()
+        rows = np.arange(len(texts))
+        return len(_judged(raw[:, 0].copy(), raw[:, 1].copy(), rows, np.zeros(len(texts), np.uint64)))
 
     def regex_and_sha() -> int:
         seen: set[str] = set()
@@ -190,6 +196,45 @@ def decontamination() -> None:
     found = {hit.row for hit in hits}
     told = f"planted {len(planted):,}: ours found {len(found & planted):,} and {len(found - planted)} others"
     print(f"  {told}; 8-gram sets {len(theirs & planted):,} and {len(theirs - planted)}")
+
+
+def screen() -> None:
+    """The query filters: all six called for every row, and called for the rows that the screen leaves."""
+    print("query filters, ordinary questions (half of them with formulas)")
+    texts = queries(40_000)
+    texts[::2] = [
+        f"{text[:300]} $x^2 + \\frac{{1}}{{2}} = y$ \\[ a \\] costs {n}?" for n, text in enumerate(texts[::2])
+    ]
+    array = pa.array(texts, pa.large_string())
+    sizes = np.array([len(text.encode()) for text in texts])
+    records = [Query((Message("user", text),), "math", key="0" * 32) for text in texts]
+    judges = [getattr(query_text, name) for name in FILTERS]
+    code = np.zeros(len(texts), np.bool_)
+
+    def screened() -> int:
+        looked = QueryTexts(array, array, sizes, code)
+        return sum(
+            judge(records[row]).outcome == "fail" for judge in judges for row in np.flatnonzero(judge.suspects(looked))
+        )
+
+    failed = rate("ours: screened, then the filters", len(texts), screened)
+    rate("ours: the filters alone, on every row", len(texts), lambda: [judge(r) for r in records for judge in judges])
+    assert failed == sum(judge(record).outcome == "fail" for record in records for judge in judges)
+
+
+def reading() -> None:
+    """JSON lines as queries: column by column, and record by record."""
+    print("reading JSON lines")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "q.jsonl")
+        lines = [
+            json.dumps({"id": str(n), "query": text, "ground_truth": "7"}) for n, text in enumerate(queries(40_000))
+        ]
+        path.write_text("\n".join(lines))
+        source = Files(str(path), category="math")
+        rate("ours: in columns", len(lines), lambda: sum(map(len, source.blocks())))
+        rate("ours: as records, with keys", len(lines), lambda: sum(1 for _ in source()))
+        peer("json.loads a line", len(lines), lambda: [json.loads(line) for line in path.read_text().splitlines()])
 
 
 def ngrams() -> None:
@@ -345,6 +390,6 @@ def packaged_items() -> dict[str, list[str]]:
 
 
 if __name__ == "__main__":
-    every = {f.__name__: f for f in (exact, near, decontamination, ngrams, embeddings, calibration)}
+    every = {f.__name__: f for f in (exact, near, decontamination, screen, reading, ngrams, embeddings, calibration)}
     for chosen in sys.argv[1:] or every:
         every[chosen]()

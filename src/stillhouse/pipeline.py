@@ -105,7 +105,11 @@ class Sitting:
             )
             started = time.monotonic()
             self.run.status.update(stage=name, state="running")
-            counts, outputs = self._plan(name, options)[2]()
+            try:
+                counts, outputs = self._plan(name, options)[2]()
+            except KeyboardInterrupt:
+                self.teller.say(f"interrupted in {name}: what is finished is kept; the same command goes on from there")
+                raise
             self.teller.stage(name, counts, time.monotonic() - started)
             if outputs is not None:  # of the inputs as they are now: distill has added to the journal that it reads
                 self.run.stamp(name, self._fingerprint(name, options), outputs, counts)

@@ -22,6 +22,7 @@ from stillhouse.gauges import Progress
 
 Watch = Callable[[Sequence[Progress]], None]
 LINE_SECONDS = 10.0
+WIDE = 200  # a table of figures is wrapped by a narrow terminal, but its names are never cut
 
 
 class Teller:
@@ -85,8 +86,9 @@ class Teller:
             table.add_column(column, justify="right" if right else "left")
         for name, facts in made["teachers"].items():
             table.add_row(Text(name), *(_figure(facts, path) for _, path in _FIGURES))
-        with self.console.capture() as caught:
-            self.console.print(table)
+        wide = Console(width=WIDE, highlight=False)
+        with wide.capture() as caught:
+            wide.print(table)
         lines = ["", *caught.get().rstrip().splitlines(), "", made["decision"]["sentence"]]
         return made["decision"], lines
 

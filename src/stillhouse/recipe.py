@@ -630,7 +630,7 @@ def frozen(recipe: Recipe, folder: Path) -> str:
     value = recipe.model_dump(mode="json", by_alias=True)
     for entry in [*value["queries"], *value["teachers"], *(a for a in value["curate"]["avoid"] if isinstance(a, dict))]:
         if entry.get("path"):
-            entry["path"] = str(Path(_path(entry["path"], folder)).absolute())
+            entry["path"] = _path(entry["path"], folder)
     value["curate"]["avoid"] = [
         f"{a.partition('=')[0]}={_path(a.partition('=')[2], folder)}" if isinstance(a, str) and "=" in a else a
         for a in value["curate"]["avoid"]

@@ -183,3 +183,14 @@ def test_the_page_about_sources_lists_every_corpus() -> None:
     for name, corpus in CORPORA.items():
         assert f"| {name} | [{corpus.hub}]({corpus.card})" in page
     assert all(f"| {name} | {why} |" in page for name, why in UNCONFIRMED.items())
+
+
+def test_a_local_copy_is_read_a_file_at_a_time(tmp_path: Path) -> None:
+    from stillhouse.stages.curate import _pieces
+
+    for n in range(3):
+        (tmp_path / f"{n}.jsonl").write_text(json.dumps({"problem": f"Q{n}", "answer": "4"}) + "\n")
+    part = Part("stillhouse.sources.mappings:Mapped", {"mapping": "openr1-math-220k", "path": str(tmp_path)})
+    pieces = list(_pieces([part]))
+    assert len(pieces) == 3
+    assert [query for piece in pieces for query in piece.build()()] == list(part.build()())

@@ -249,6 +249,21 @@ def test_push_uploads_the_folder_to_a_private_repository(tmp_path: Path, monkeyp
     assert hub.allowed == ["README.md", "queries.parquet", "rejected.parquet", "am/*", "qwen/*"]
 
 
+def test_a_hub_that_cannot_be_reached_is_told_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hub = fake_hub(monkeypatch)
+    library = types.ModuleType("httpx2")
+    library.HTTPError = type("HTTPError", (Exception,), {})  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "httpx2", library)
+
+    def unreachable(name: str, **settings: Any) -> None:
+        raise library.HTTPError("Name or service not known")
+
+    monkeypatch.setattr(hub, "create_repo", unreachable)
+    run = make_run(tmp_path, queries=10)
+    with pytest.raises(UserMistake, match="--push me/made: Name or service not known"):
+        export(run.folder, teachers=run.specs, push="me/made")
+
+
 def test_terms_no_blocks_a_push_and_all_reasons_are_told(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     hub = fake_hub(monkeypatch)
     with pytest.raises(UserMistake) as told:

@@ -78,9 +78,13 @@ class Mapped:
                 problems.add(f"{self.mapping}: there is no column {column!r} any more; its rows have {named(header)}")
         problems.raise_if_any()
 
+    def files(self) -> list[str]:
+        """The files of a local copy, which may be read apart; none of a hub's."""
+        return find_files([self.path], self.folder) if self.path is not None else []
+
     def _rows(self, problems: Problems) -> Iterator[tuple[str, Mapping[str, Any]]]:
         if self.path is not None:
-            for file in find_files([self.path], self.folder):
+            for file in self.files():
                 for line, row in read_rows(file, problems):
                     yield f"{file}:{line}", row
             return

@@ -62,8 +62,8 @@ def teacher_card(
     lines = [
         f"# Verified responses of {_plain(spec.name)}",
         "",
-        f"Responses of `{_plain(models)}` to queries whose answers were verified, made by Stillhouse "
-        f"{__version__}" + (f" in the run `{_plain(made.run)}`." if made.run else "."),
+        f"Responses of {_plain(models)} to queries whose answers were verified, made by Stillhouse "
+        f"{__version__}" + (f" in the run {_plain(made.run)}." if made.run else "."),
         "`superset` holds every query that this teacher answered; `parallel` those that every teacher of the run did.",
         *([] if whole.rows else ["", "There are no rows: no reply of this teacher was kept."]),
         "",

@@ -6,7 +6,8 @@ huggingface_hub is imported when it is needed: it is an extra.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from stillhouse.records import TeacherSpec, UserMistake
@@ -38,6 +39,7 @@ def push(folder: Path, repository: str, teachers: Sequence[TeacherSpec]) -> None
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError
     except ImportError:
         raise UserMistake("--push needs huggingface_hub: pip install 'stillhouse[hub]'") from None
+    refused: tuple[type[Exception], ...] = (HfHubHTTPError, HFValidationError, OSError, *_network_errors())
     hub = huggingface_hub.HfApi()
     try:
         hub.create_repo(repository, repo_type="dataset", private=True, exist_ok=True)
@@ -45,5 +47,13 @@ def push(folder: Path, repository: str, teachers: Sequence[TeacherSpec]) -> None
             repo_id=repository, folder_path=str(folder), repo_type="dataset", ignore_patterns=["*.tmp"],
             allow_patterns=["README.md", "queries.parquet", "rejected.parquet", *(f"{t.name}/*" for t in teachers)],
         )  # fmt: skip
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise UserMistake(f"--push {repository}: {error}") from error
+    except refused as error:
+        raise UserMistake(f"--push {repository}: {str(error) or type(error).__name__}") from error
+
+
+def _network_errors() -> Iterator[type[Exception]]:
+    """What the hub's client lets through of the HTTP library that its version uses."""
+    for name in ("httpx2", "httpx", "requests"):
+        error = getattr(sys.modules.get(name), "HTTPError" if name != "requests" else "RequestException", None)
+        if isinstance(error, type) and issubclass(error, Exception):
+            yield error
