@@ -108,9 +108,7 @@ class Sitting:
             try:
                 counts, outputs = self._plan(name, options)[2]()
             except KeyboardInterrupt:
-                self.teller.say(
-                    f"interrupted in {name}: what is finished is kept; the same command goes on from there"
-                )
+                self.teller.say(f"interrupted in {name}: what is finished is kept; the same command goes on from there")
                 raise
             self.teller.stage(name, counts, time.monotonic() - started)
             if outputs is not None:  # of the inputs as they are now: distill has added to the journal that it reads
