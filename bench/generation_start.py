@@ -55,6 +55,7 @@ def _lay(folder: Path, mock: Any, replies: int) -> Path:
     from stillhouse.store.segments import SEGMENT, new_segment_name
     from stillhouse.store.tables import QUERIES, VERDICTS, TableWriter, query_to_row, write_rows
     from stillhouse.store.verdicts import VerdictRow
+    from stillhouse.verifiers.math import Math
 
     run = lay(folder, mock, 0, 256)
     made = [
@@ -64,7 +65,7 @@ def _lay(folder: Path, mock: Any, replies: int) -> Path:
     made.sort(key=lambda query: query.key)
     write_rows(run / "1-queries" / "kept.parquet", map(query_to_row, made), QUERIES)
     spec = parts(load_recipe(run / "recipe.yaml"), run).teachers[0]
-    teacher, version = spec.part.build(), "math-1"
+    teacher, version = spec.part.build(), Math.version
     journal, log = run / "2-responses", run / "3-verdicts" / "log"
     journal.mkdir()
     log.mkdir(parents=True)

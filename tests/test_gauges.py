@@ -105,7 +105,8 @@ def test_metrics_are_served_on_loopback_and_parse() -> None:
             with pytest.raises(UserMistake, match="--metrics"):
                 async with serve_metrics(port, lambda: text):
                     pass
-            return good.read().decode(), bad.status, good.headers["Content-Type"]
+            with good, bad:
+                return good.read().decode(), bad.status, good.headers["Content-Type"]
 
     text, missing, kind = asyncio.run(play())
     assert missing == 404

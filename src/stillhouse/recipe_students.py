@@ -153,7 +153,7 @@ def evaluate_line(recipe: Recipe, found: Parts) -> str:
         made = _benchmark(read, Path(), None, None).build()
         items = min(made.expected or 0, recipe.evaluate.limit or 10**9)
         samples = read.samples or made.samples
-        told.append(f"{read.name}:{samples} ({items} items)")
+        told.append(f"{read.name}: {items} items x {samples} samples")
         load += items * samples
     asked = recipe.evaluate.teachers
     more = len(found.teachers) if asked is True else len(asked or ())

@@ -30,7 +30,7 @@ from stillhouse.standing import fill, identities_of, needed_categories
 from stillhouse.store.batches import keys_out
 from stillhouse.store.index import Index, load_index
 from stillhouse.store.journal import Journal
-from stillhouse.store.known import Known, verdicts_by_reply
+from stillhouse.store.known import COLUMNS, Known, verdicts_by_reply
 from stillhouse.store.pairs import WAITING, Pairs
 from stillhouse.store.queries import QueryTable
 from stillhouse.store.replies import Replies
@@ -96,13 +96,16 @@ def sit(
     identities = identities_of(teachers, built, sorted(needed))
     refuse_unfit(teachers, built)
     notes: list[str] = []
-    if present(run, teachers):
+    if purpose != "distill":
+        if batches := [spec.name for spec in teachers if spec.batch]:
+            raise UserMistake(f"{', '.join(batches)}: batch files are for distill; {purpose} asks live")
+    elif present(run, teachers):
         notes += asyncio.run(read_back(run, table, teachers, built)).told()
     index = load_index(run.journals)
     at = {name: VerifierAt.of(name, part.build()) for name, part in parts.items()}
     today = {name: verifier.version for name, verifier in at.items()}
     frozen = {**today, **{k: v for k, v in versions.items() if k in today}}
-    known = verdicts_by_reply(load_verdicts(verdict_set(run)), frozen, today)
+    known = verdicts_by_reply(load_verdicts(verdict_set(run), every=True, columns=COLUMNS), frozen, today)
     all_pairs = {}
     for spec in teachers:
         all_pairs[spec.name] = Pairs(len(table), attempts, truncated_attempts, until_pass=until_pass)
@@ -121,7 +124,7 @@ def sit(
         )  # fmt: skip
         sat = asyncio.run(session.work())
         index = load_index(run.journals)
-        known = verdicts_by_reply(load_verdicts(verdict_set(run)), frozen, today)
+        known = verdicts_by_reply(load_verdicts(verdict_set(run), every=True, columns=COLUMNS), frozen, today)
     sat.pairs, sat.identities, sat.index, sat.known = all_pairs, identities, index, known
     sat.notes = notes + sat.notes
     return sat
@@ -234,7 +237,8 @@ class _Session:
             if seat.dead:
                 waits[seat.name] = {seat.dead: state_counts(seat.pairs)["waiting"]}
         outcome, problem = loop.outcome, loop.problem
-        out = files_out(self.run, waits) if present(self.run, self.teachers) else False
+        distills = self.purpose == "distill" and present(self.run, self.teachers)
+        out = files_out(self.run, waits) if distills else False
         short = [seat for seat in self.seats if seat.short]
         if short and outcome == "done" and not out:
             outcome, problem = "budget", next(iter(short[0].waits), "the budget carries no further request")

@@ -151,6 +151,15 @@ signed main() {
 """
     (ran,) = best.cpp(source, [Case()])
     assert (ran.outcome, ran.stdout) == ("done", b"601"), ran
+    for ending in (
+        "",
+        " // no line ends here",
+        " // nor here \\",
+        "\n#define static\n#define void int",
+        "\n/* closed */",
+    ):
+        (ran,) = best.cpp("int main() {}" + ending, [Case()])
+        assert ran.outcome == "done", (ending, ran)
 
 
 def test_cpp_that_does_not_compile_is_an_error_of_every_case(best: Sandbox) -> None:

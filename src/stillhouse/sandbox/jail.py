@@ -31,6 +31,7 @@ _CASES_OF_A_JAIL, _INPUTS_OF_A_JAIL = 64, 64 << 20
 # stack, which contests set so high that four threads would take all the memory. The names of assembly clash
 # with none, and `#define int long long` ends before it.
 _SMALL_STACKS = """
+
 #line 1 "threads"
 #undef int
 #undef long
@@ -39,6 +40,8 @@ _SMALL_STACKS = """
 #undef const
 #undef static
 #undef extern
+#undef __attribute__
+#undef __asm__
 extern "C" { int __stillhouse_init(void*) __asm__("pthread_attr_init");
 int __stillhouse_size(void*, __SIZE_TYPE__) __asm__("pthread_attr_setstacksize");
 int __stillhouse_set(const void*) __asm__("pthread_setattr_default_np"); }

@@ -36,7 +36,7 @@ PAIRS = pa.schema(
     ]
 )  # fmt: skip
 ACCEPTED = pa.schema([*RESPONSES, pa.field("verify_score", pa.float64()), pa.field("verify_rule", pa.string())])
-PARTITION_ROWS = 512  # accepted responses whose texts are in memory at once
+PARTITION_ROWS = 128  # accepted responses whose texts are in memory at once
 
 
 def write_outputs(

@@ -52,7 +52,7 @@ def collect(run: Run, teachers: Sequence[str], wanted: int) -> Samples:
     file = run.verdicts / "pairs.parquet"
     if not file.exists():
         return from_datasets(run.folder / "samples.parquet", teachers)
-    names = ["query", "teacher", "state", "attempts", "first_outcome", "first_tokens", "first_response", "response"]
+    names = ["query", "teacher", "state", "attempts", "first_outcome", "first_response", "response"]
     pairs = pq.read_table(file, columns=names)
     keys = sorted(pc.unique(pairs["query"]).to_pylist())
     shown = _even(keys, MOST_INDEXED)
@@ -97,7 +97,7 @@ def from_datasets(file: Path, teachers: Sequence[str]) -> Samples:
     for row in rows:
         columns, at = sides[row["dataset"]], place[row["key"]]
         columns["state"][at] = "v" if row["verified"] else "x"
-        columns["attempts"][at], columns["tokens"][at] = 1, row["tokens"]
+        columns["attempts"][at] = 1
         item = traces.setdefault(row["key"], {
             "key": row["key"], "id": row["id"], "messages": row["messages"], "reference": row["reference"],
             "has_tests": False, "traces": [[] for _ in teachers],
@@ -126,7 +126,7 @@ def _even(keys: list[str], most: int) -> list[str]:
 
 
 def _blank(size: int) -> dict[str, Any]:
-    return {"state": ["-"] * size, "first": ["-"] * size, "attempts": [0] * size, "tokens": [None] * size}
+    return {"state": ["-"] * size, "first": ["-"] * size, "attempts": [0] * size}
 
 
 def _joined(sides: Mapping[str, dict[str, Any]]) -> list[dict[str, Any]]:
@@ -138,7 +138,6 @@ def _enter(columns: dict[str, Any], at: int, row: Mapping[str, Any]) -> None:
     columns["state"][at] = STATE_LETTERS.get(row["state"], "-")
     columns["first"][at] = {"pass": "p", "fail": "f"}.get(row["first_outcome"], "-")
     columns["attempts"][at] = row["attempts"] or 0
-    columns["tokens"][at] = row["first_tokens"]
 
 
 def _queries(run: Run, place: Mapping[str, int]) -> dict[str, Any]:

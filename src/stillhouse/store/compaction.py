@@ -68,7 +68,7 @@ def _read_back(parquet: Path, count: int, segment: Path) -> None:
     found = 0
     try:
         with pq.ParquetFile(parquet, page_checksum_verification=True) as file:
-            for batch in file.iter_batches(batch_size=1024):
+            for batch in file.iter_batches(batch_size=64):
                 found += batch.num_rows
     except (OSError, pa.ArrowInvalid) as error:
         raise CompactionError(f"{parquet} cannot be read back ({error}); {segment.name} stays") from error

@@ -6,7 +6,7 @@ the frozen version, else today's; verdicts of other versions stand beside and de
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 from stillhouse.store.queries import QueryTable
 
 Array = NDArray[Any]
+COLUMNS = ("response", "prompt", "identity", "reference", "attempt", "verifier", "version", "outcome", "rule", "score",
+           "transient")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +45,19 @@ class Known:
 
 
 def verdicts_by_reply(table: pa.Table, frozen: Mapping[str, str], today: Mapping[str, str]) -> Known:
-    """One row a reply and reference. Transient unknowns are left out: they will be judged again."""
-    table = table.filter(pc.invert(table["transient"]))
+    """One row a reply. table: verdicts with COLUMNS at least, perhaps with those that were replaced.
+
+    Transient unknowns are left out: they will be judged again.
+    """
     verifier, version = _words(table["verifier"]), _words(table["version"])
     rank = np.full(len(table), 2, np.int8)
-    for name in np.unique(verifier):
+    for name in pc.unique(table["verifier"]).to_pylist():
         mine = verifier == name
         rank[mine & (version == today.get(str(name), ""))] = 1
         rank[mine & (version == frozen.get(str(name), today.get(str(name), "")))] = 0
         if name == "structure":
             rank[mine] = 1  # by form alone: what it says holds until a verifier has judged a finished reply
+    rank[table["transient"].to_numpy()] = 2
     key = _raw(table["response"])
     rows = np.flatnonzero(rank < 2)
     order = np.lexsort((-rows, rank[rows], key[rows]))  # frozen before today's, of each the latest
@@ -78,9 +83,21 @@ def on_todays_references(known: Known, table: QueryTable) -> Known:
 
 
 def _words(column: pa.ChunkedArray) -> Array:
-    return np.array(column.to_pylist(), dtype=object) if len(column) else np.empty(0, object)
+    """Few different words, each held once."""
+    words = column.combine_chunks().dictionary_encode()
+    if not len(words):
+        return np.empty(0, object)
+    found: Array = np.array(words.dictionary.to_pylist(), dtype=object)[words.indices.to_numpy()]
+    return found
 
 
 def _raw(column: pa.ChunkedArray) -> Array:
-    """Hex keys as S16."""
-    return np.frombuffer(bytes.fromhex("".join(column.to_pylist())), dtype="S16")
+    """Hex keys as S16, chunk by chunk: a million texts of their own would take 80 MB."""
+    held = b"".join(bytes.fromhex("".join(part.to_pylist())) for part in _parts(column))
+    return np.frombuffer(held, dtype="S16")
+
+
+def _parts(column: pa.ChunkedArray) -> Iterator[pa.Array]:
+    for chunk in column.chunks:
+        for start in range(0, len(chunk), 65_536):
+            yield chunk.slice(start, 65_536)

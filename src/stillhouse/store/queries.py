@@ -6,6 +6,7 @@ queries of chosen positions in order, a row group at a time.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,9 +16,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from stillhouse.records import Query
-from stillhouse.store.tables import row_to_query
+from stillhouse.records import Query, content_hash
+from stillhouse.store.tables import read_batches, row_to_query
 
+_COLUMNS = ("key", "prompt", "category", "ground_truth", "test_case", "instruction_constrain")
 Keys = NDArray[Any]  # dtype S16: 128-bit content keys as raw bytes
 
 
@@ -39,15 +41,18 @@ class QueryTable:
         sizes = [f.metadata.row_group(g).num_rows for f, g in self._groups]
         self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self.categories: list[str] = []
-        prompts: list[str] = []
-        references: list[str] = []
-        keys: list[str] = []
-        for query in self.read():
-            keys.append(query.key)
-            prompts.append(query.prompt_key)
-            references.append(query.reference)
-            self.categories.append(query.category)
-        self.keys, self.prompts, self.references = raw_keys(keys), raw_keys(prompts), raw_keys(references)
+        keys, prompts, references = bytearray(), bytearray(), bytearray()
+        for batch in read_batches(files, _COLUMNS, batch_rows=4096):
+            of = batch.to_pydict()
+            keys += bytes.fromhex("".join(of["key"]))
+            prompts += bytes.fromhex("".join(of["prompt"]))
+            truths = [self._voted.get(key, truth) for key, truth in zip(of["key"], of["ground_truth"], strict=True)]
+            told = zip(truths, of["test_case"], of["instruction_constrain"], strict=True)
+            references += bytes.fromhex("".join([content_hash(a or "", b or "", c or "") for a, b, c in told]))
+            self.categories += map(sys.intern, of["category"])
+        self.keys, self.prompts, self.references = (
+            np.frombuffer(bytes(held), "V16").view("S16") for held in (keys, prompts, references)
+        )
         self._order = np.argsort(self.prompts, kind="stable")
         self._sorted = self.prompts[self._order]
 

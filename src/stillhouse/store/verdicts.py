@@ -178,11 +178,16 @@ def _log_rows(path: Path, damage: list[Damage]) -> Iterator[dict[str, Any]]:
 
 
 def load_verdicts(
-    folders: Path | Sequence[Path], *, damage: list[Damage] | None = None, every: bool = False
+    folders: Path | Sequence[Path],
+    *,
+    damage: list[Damage] | None = None,
+    every: bool = False,
+    columns: Sequence[str] | None = None,
 ) -> pa.Table:
     """All verdicts of one set (or of several folders) as a table of VERDICTS; of each key the last one.
 
-    Reads logs that are being written as far as they are flushed. every: keep those that were replaced, too.
+    Reads logs that are being written as far as they are flushed. every: keep those that were replaced, too. columns:
+    those alone (with every), as a million verdicts with all of theirs take a gigabyte.
     damage: what could not be read is appended here, or logged without it.
     """
     tables: dict[str, pa.Table] = {}
@@ -197,11 +202,14 @@ def load_verdicts(
             told += [d for d in found if not (live and d.reason == "torn tail")]
         for path in sorted(folder.glob(f"*{PARQUET}")):
             if path.name.removesuffix(PARQUET) not in tables:
-                tables[path.name.removesuffix(PARQUET)] = conform(read_table(path), VERDICTS)
+                held = read_table(path) if columns is None else read_table(path, columns)
+                tables[path.name.removesuffix(PARQUET)] = conform(held, VERDICTS) if columns is None else held
     if damage is not None:
         damage += told
     for one in told if damage is None else ():
         log.warning("verdicts left out, they will be made again: %s", one)
+    if columns is not None:
+        tables = {name: table.select(list(columns)) for name, table in tables.items()}
     if not tables:
         return VERDICTS.empty_table()
     table = pa.concat_tables([tables[name] for name in sorted(tables)])

@@ -65,7 +65,7 @@ class Asking:
             WorkerPool({"opinion": self.opinion}, workers=1) as pool,
         ):  # fmt: skip
             loop = Loop(
-                self.table, [], {"audit": seat_for(self.judge, built, Pairs(0, 1))},
+                self.table, [asker], {"audit": seat_for(self.judge, built, Pairs(0, 1))},
                 verifiers=dict.fromkeys(set(self.table.categories), verifier), pool=pool, journal=journal,
                 memory=Replies(self.index), budget=budget, keep=_nothing, purpose="audit",
             )  # fmt: skip

@@ -28,6 +28,7 @@ EXTRAS = {
     "ray": ("ray", "engine: ray"),
     "torch": ("train", "training a student here"),
     "transformers": ("train", "training a student here, tokenizers by name"),
+    "safetensors": ("reward", "the reference server for reward models"),
     "starlette": ("serve", "stillhouse serve"),
 }
 

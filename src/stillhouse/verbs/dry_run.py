@@ -15,6 +15,7 @@ import numpy as np
 
 from stillhouse.engines.engine import make_engine
 from stillhouse.pipeline import Outcome
+from stillhouse.pipeline_students import refuse
 from stillhouse.recipe import Parts, load_recipe, parts, refuse_unverifiable, store_folder
 from stillhouse.recipe_students import evaluate_line, train_line
 from stillhouse.records import Message, Query, Request, TeacherSpec
@@ -42,6 +43,8 @@ def dry_run(recipe: Path, out: Path | None = None, *, until: str | None = None) 
     if until != "curate":
         refuse_unverifiable(made)
     found = parts(made, recipe.parent)
+    if until in (None, "train", "evaluate", "report"):
+        refuse(made, found, recipe.parent)
     folder = out or Path("runs") / made.name
     value: dict[str, Any] = {"run": str(folder), "teachers": {}}
     lines = [f"dry run of {recipe}: nothing is asked, nothing is written"]

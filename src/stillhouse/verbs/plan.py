@@ -200,7 +200,10 @@ def _span(value: Mapping[str, float] | None, form: Callable[[float], str]) -> st
 def _notes(name: str, made: Mapping[str, Any]) -> list[str]:
     lines = []
     if made["pilot_waiting"]:
-        lines.append(f"  {name}: {made['pilot_waiting']} pilot queries wait, and are left out of its forecast")
+        lines.append(
+            f"  {name}: {made['pilot_waiting']} pilot queries wait and are left out: where those are the hard ones, "
+            "its forecast is too good until they are at rest"
+        )
     speed = made["throughput"]
     if speed:
         lines.append(
@@ -220,8 +223,8 @@ def _budget(forecast: Mapping[str, Any]) -> list[str]:
         return []
     needed, given = cost["high"] + sum(reserves), forecast["budget_usd"]
     line = (
-        f"a budget of ${needed:,.2f} carries it with max_in_flight in flight to the end: the upper end, and "
-        f"${sum(reserves):,.2f} that are reserved for what is in flight"
+        f"a budget of {dollars(needed)} carries it with max_in_flight in flight to the end: the upper end, and "
+        f"{dollars(sum(reserves))} that are reserved for what is in flight"
     )
     if given is None:
         return [line]

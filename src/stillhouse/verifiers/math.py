@@ -18,6 +18,7 @@ from stillhouse.verifiers.math_decide import decide, unreadable
 from stillhouse.verifiers.math_extract import Found, extract, last_boxed, yes_or_no
 
 MODES = ("last", "required")
+warm = math_backend.warm  # before the workers are forked
 MOST_SOUND = 50_000
 _PLAIN = r"[-+]?\d{1,60}(?:/\d{1,60})?|[A-J]"
 PLAIN = re.compile(_PLAIN, re.ASCII)

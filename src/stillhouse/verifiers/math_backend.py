@@ -6,14 +6,21 @@ inside C never see; here the pool keeps the deadline.
 
 from __future__ import annotations
 
+import importlib
 import logging
 from typing import Any
 
-import math_verify  # it ships no types
-from math_verify import LatexExtractionConfig
+math_verify: Any = None  # half a second and 60 MB with all of sympy: loaded where it is used, which is in workers
+_config: list[Any] = []
 
-logging.getLogger("math_verify").setLevel(logging.ERROR)
-_CONFIG = [LatexExtractionConfig(boxed_match_priority=0)]
+
+def warm() -> None:
+    """Load Math-Verify; called once before workers are forked, so that they share it."""
+    global math_verify
+    if math_verify is None:
+        math_verify = importlib.import_module("math_verify")
+        _config.append(math_verify.LatexExtractionConfig(boxed_match_priority=0))
+        logging.getLogger("math_verify").setLevel(logging.ERROR)
 
 
 class UnreadableError(Exception):
@@ -22,8 +29,9 @@ class UnreadableError(Exception):
 
 def parse(formula: str) -> list[Any]:
     """Its readings of a formula; the last may be the formula's text, and there may be none."""
+    warm()
     made: list[Any] = math_verify.parse(
-        "$" + formula.replace("$", "") + "$", extraction_config=_CONFIG, parsing_timeout=None, raise_on_error=True
+        "$" + formula.replace("$", "") + "$", extraction_config=_config, parsing_timeout=None, raise_on_error=True
     )
     return made
 

@@ -21,6 +21,7 @@ from stillhouse.verifiers.math_tree import Node, symbols
 Statement = Callable[[list[Token], int], Shape]
 Compare = Callable[[Shape, Shape], tuple[str, bool | None]]
 MAX_CASES = 30
+CLASH = object()  # no value of a function
 _KINDS = ("cases", "dcases", "rcases")
 _OTHERWISE = frozenset({"otherwise", "else", "elsewhere", "其他", "其它", "否则"})
 
@@ -95,6 +96,8 @@ def compare(reference: Shape, answer: Shape, compare_: Compare) -> bool | None:
         return _differ(reference, answer, compare_)
     for place in _places(reference, answer):
         left, right = _at(reference, name, place), _at(answer, name, place)
+        if left is CLASH or right is CLASH:
+            return None if left is CLASH else False
         if (left is None) != (right is None):
             return False
         if left is not None and right is not None and not agree(left, right, _NUMBERS):
@@ -170,10 +173,14 @@ def _places(*shapes: Shape) -> list[Fraction]:
 
 
 def _at(shape: Shape, name: str, place: Fraction) -> Value | None:
-    for made, condition in shape.items if isinstance(shape, Cases) else ((shape, None),):
-        if isinstance(made, Scalar) and _true(condition, name, place):
-            return value(made.node, _NUMBERS, {name: place})
-    return None
+    """The value at a place; None for none, CLASH where two conditions hold and lead to different values."""
+    items = shape.items if isinstance(shape, Cases) else ((shape, None),)
+    held = [made for made, condition in items if condition is not None and _true(condition, name, place)]
+    chosen = held or [made for made, condition in items if condition is None][:1]
+    values = [value(made.node, _NUMBERS, {name: place}) for made in chosen if isinstance(made, Scalar)]
+    if any(one is not None and values[0] is not None and not agree(values[0], one, _NUMBERS) for one in values[1:]):
+        return CLASH
+    return values[0] if values else None
 
 
 def _true(condition: Shape | None, name: str, place: Fraction) -> bool:

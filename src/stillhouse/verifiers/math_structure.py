@@ -141,7 +141,7 @@ def _assignments(left: Many, right: Many, compare: Compare) -> bool | None:
     values = [named[name] for name in sorted(named)]
     if len(values) != len(other.items):
         return False
-    if other.kind == "set":
+    if other.kind == "set" or any(isinstance(item, Named) for item in other.items):
         return False
     if other.kind == "tuple" or (other.kind == "bare" and a is not None):
         pairs = zip(values, other.items, strict=True)

@@ -68,7 +68,10 @@ def _import_parts(parts: Mapping[str, Part]) -> None:
     for part in parts.values():
         # a part that cannot be imported is told by the worker that builds it, with its reason
         with contextlib.suppress(Exception, SystemExit):
-            importlib.import_module(part.path.partition(":")[0])
+            module = importlib.import_module(part.path.partition(":")[0])
+            warm = getattr(module, "warm", None)  # what it loads late, and every worker would load for itself
+            if callable(warm):
+                warm()
 
 
 def _threads() -> int:

@@ -143,6 +143,7 @@ def test_a_time_out_can_still_be_taken_to_the_judge() -> None:
 
 def test_the_canary_fails_loudly_where_math_verify_is_damaged(monkeypatch: pytest.MonkeyPatch) -> None:
     Math().canary()
+    math_backend.warm()
     monkeypatch.setattr(math_backend.math_verify, "verify", lambda *_, **__: False)
     with pytest.raises(RuntimeError, match="Math-Verify"):
         Math().canary()
