@@ -24,8 +24,8 @@ from typing import Any
 
 import numpy as np
 
-from stillhouse.stages.compare_pairs import Effort, margins, primary
-from stillhouse.stages.compare_population import STATES, Population, Side
+from stillhouse.comparing.pairs import Effort, margins, primary
+from stillhouse.comparing.population import STATES, Population, Side
 from stillhouse.stats import means, rates, ratios
 
 SIZES = (30, 200, 2000)

@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from stillhouse.curating.deciding import _judged
 from stillhouse.filters import query_text
 from stillhouse.filters.contamination import Contamination
 from stillhouse.filters.near_duplicates import NearDuplicates
@@ -31,7 +32,6 @@ from stillhouse.filters.repetition import find_repetition
 from stillhouse.filters.words import folded, split_words
 from stillhouse.records import Message, Query
 from stillhouse.sources.files import Files
-from stillhouse.stages.curate_deciding import _judged
 from stillhouse.store.columns import QueryColumns, QueryTexts, nones
 
 RANDOM = random.Random(17)

@@ -20,11 +20,11 @@ from typing import Any
 import yaml
 
 from stillhouse import recipe as recipes
+from stillhouse.evaluating.asking import asking
+from stillhouse.evaluating.told import told
 from stillhouse.pipeline import run_made
 from stillhouse.records import Part, TeacherSpec
 from stillhouse.stages.evaluate import Candidate, evaluate
-from stillhouse.stages.evaluate_asking import asking
-from stillhouse.stages.evaluate_told import told
 from stillhouse.stages.train import train
 from stillhouse.store.run import Run
 from stillhouse.students.rendering import SYSTEM_PROMPT

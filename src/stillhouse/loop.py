@@ -15,10 +15,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from stillhouse.asking import Asker, GaveUp, NotRecorded, Recorder
-from stillhouse.money import Budget, Stopped
+from stillhouse.asking.asker import Asker, GaveUp, NotRecorded, Recorder
+from stillhouse.asking.money import Budget, Stopped
+from stillhouse.asking.seats import Seat, seat_for, state_counts
 from stillhouse.records import Ask, Parts, Query, Request, Response, Teacher, Verdict
-from stillhouse.seats import Seat, seat_for, state_counts
 from stillhouse.store.pairs import NO_REFERENCE_RULE, TRUNCATED_RULE, WAITING
 from stillhouse.store.queries import QueryTable
 from stillhouse.store.spilled import Spilled

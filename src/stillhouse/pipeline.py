@@ -15,18 +15,18 @@ from typing import Any
 
 from stillhouse import __version__, pipeline_students
 from stillhouse import recipe as recipes
+from stillhouse.asking.scoring import Unanswered
+from stillhouse.distilling.forecast import told as told_check
 from stillhouse.engines.engine import Engine, make_engine
+from stillhouse.filtering.scoring import Scoring
 from stillhouse.progress import Teller
 from stillhouse.records import UserMistake
-from stillhouse.scoring import Unanswered
 from stillhouse.settings import Recipe
 from stillhouse.stages.compare import compare, compare_datasets
 from stillhouse.stages.curate import curate
 from stillhouse.stages.distill import distill
-from stillhouse.stages.distill_forecast import told as told_check
 from stillhouse.stages.export import export
 from stillhouse.stages.filter import filter as filter_responses
-from stillhouse.stages.filter_scoring import Scoring
 from stillhouse.stages.report import report
 from stillhouse.store.run import Run
 from stillhouse.store.tables import table_files

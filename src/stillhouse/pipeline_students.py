@@ -13,13 +13,13 @@ from typing import Any
 
 from stillhouse import recipe as recipes
 from stillhouse import recipe_students as students
+from stillhouse.evaluating.asking import Purse, asking
+from stillhouse.evaluating.told import told as told_scores
 from stillhouse.progress import Teller
 from stillhouse.recipe import Parts
 from stillhouse.records import UserMistake
 from stillhouse.settings import Recipe, TrainSettings
 from stillhouse.stages.evaluate import Candidate, evaluate
-from stillhouse.stages.evaluate_asking import Purse, asking
-from stillhouse.stages.evaluate_told import told as told_scores
 from stillhouse.stages.train import train
 from stillhouse.store.run import Run
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from stillhouse.stages.evaluate_pairs import compare_all
-from stillhouse.stages.evaluate_scores import Item, mean_over_benchmarks, summary
+from stillhouse.evaluating.pairs import compare_all
+from stillhouse.evaluating.scores import Item, mean_over_benchmarks, summary
 
 
 def make_students(folder: Path, skills: dict[str, float], *, items: int = 60, samples: int = 4, seed: int = 1) -> None:

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from made_run import Made, MadeTeacher, make_run, word_tokens
 
+from stillhouse.comparing.population import STATES, Population, Side
 from stillhouse.records import Part, TeacherSpec, UserMistake
 from stillhouse.stages.compare import compare, describe
-from stillhouse.stages.compare_population import STATES, Population, Side
 from stillhouse.store.rendering import assistant_text
 
 TEACHERS = (

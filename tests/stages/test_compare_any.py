@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stillhouse.comparing.population import STATES, Population, Side
 from stillhouse.records import Part, Price, TeacherSpec
 from stillhouse.stages.compare import describe
-from stillhouse.stages.compare_population import STATES, Population, Side
 
 
 def made(seed: int) -> Population:

@@ -12,10 +12,10 @@ import pytest
 from made_run import MadeTeacher, make_run, word_tokens
 from made_students import make_students
 
+from stillhouse.comparing.pairs import Effort, margins, primary
+from stillhouse.comparing.population import STATES, Population, Side
 from stillhouse.records import Part, Price, TeacherSpec
 from stillhouse.stages.compare import compare, describe
-from stillhouse.stages.compare_pairs import Effort, margins, primary
-from stillhouse.stages.compare_population import STATES, Population, Side
 
 UNTIL = "which teaches better is not known until students are trained"
 

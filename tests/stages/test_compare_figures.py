@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from made_run import word_tokens
 
+from stillhouse.comparing.figures import GENERAL_CHAT, figures
+from stillhouse.comparing.population import STATES, Population, Side
 from stillhouse.records import Part
 from stillhouse.stages.compare import compare_datasets
-from stillhouse.stages.compare_figures import GENERAL_CHAT, figures
-from stillhouse.stages.compare_population import STATES, Population, Side
 from stillhouse.stats import boxes
 
 PAPER: dict[str, Any] = json.loads((Path(__file__).parent / "paper_figures.json").read_text(encoding="utf-8"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stillhouse.stages.compare_joined import joined, notes, student_pairs
+from stillhouse.comparing.joined import joined, notes, student_pairs
 
 
 def section(yield_, tokens, cost):

@@ -335,7 +335,7 @@ def test_shards_blocks_and_spans_change_nothing(tmp_path: Path, monkeypatch: pyt
     exam = ("exam", rows({"query": "Tell us now: " + LONG.replace("17", "1")}))
     found = []
     for number, (block, span, groups) in enumerate([(50_000, 1 << 26, 2500), (7, 1 << 26, 10), (30, 2000, 50)]):
-        monkeypatch.setattr("stillhouse.stages.curate_reading.BLOCK_ROWS", block)
+        monkeypatch.setattr("stillhouse.curating.reading.BLOCK_ROWS", block)
         monkeypatch.setattr("stillhouse.sources.files.SPLIT_BYTES", span)
         monkeypatch.setattr("stillhouse.stages.curate.SMALL_GROUP_ROWS", groups)
         found.append(curated(tmp_path / str(number), [source], avoid=[exam]))
@@ -348,8 +348,8 @@ def test_a_pool_of_one_template_stays_bounded_and_is_decided_alike(
 ) -> None:
     given = [{"id": str(n), "query": LONG.replace("evening", f"e{'x' * n}")} for n in range(120)]
     whole = curated(tmp_path / "whole", [rows(*given)])
-    monkeypatch.setattr("stillhouse.stages.curate_deciding.PAIRS_AT_ONCE", 100)
-    monkeypatch.setattr("stillhouse.stages.curate_deciding.BAND_ROWS", 50)
+    monkeypatch.setattr("stillhouse.curating.deciding.PAIRS_AT_ONCE", 100)
+    monkeypatch.setattr("stillhouse.curating.deciding.BAND_ROWS", 50)
     parts = curated(tmp_path / "parts", [rows(*given)])
     assert whole == parts
     assert set(whole[1]) == {"0"} and whole[0]["near_duplicates"]["large_buckets"] > 0

@@ -87,8 +87,8 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def fast_back_off(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr("stillhouse.asking.FIRST_BACKOFF", 0.01)
-    monkeypatch.setattr("stillhouse.asking.LONGEST_BACKOFF", 0.05)
+    monkeypatch.setattr("stillhouse.asking.asker.FIRST_BACKOFF", 0.01)
+    monkeypatch.setattr("stillhouse.asking.asker.LONGEST_BACKOFF", 0.05)
     yield
 
 

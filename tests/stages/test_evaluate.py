@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillhouse.benchmarks.benchmark import Benchmark
+from stillhouse.evaluating import scores as scores
+from stillhouse.evaluating.scores import Answers
 from stillhouse.records import Message, Part, Query, UserMistake
-from stillhouse.stages import evaluate_scores as scores
 from stillhouse.stages.evaluate import Candidate, evaluate
-from stillhouse.stages.evaluate_scores import Answers
 
 
 def query(number: int) -> Query:

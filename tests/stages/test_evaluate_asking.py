@@ -5,10 +5,10 @@ import json
 import pytest
 
 from stillhouse.benchmarks.held_out import held_out
+from stillhouse.evaluating.asking import asking
+from stillhouse.evaluating.told import told
 from stillhouse.records import Message, Part, Query, TeacherSpec, UserMistake
 from stillhouse.stages.evaluate import Candidate, evaluate
-from stillhouse.stages.evaluate_asking import asking
-from stillhouse.stages.evaluate_told import told
 from stillhouse.store.index import load_index
 from stillhouse.store.run import Run
 from stillhouse.store.tables import QUERIES, query_to_row, write_rows

@@ -13,12 +13,12 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from stillhouse.asking.scoring import Unanswered
 from stillhouse.engines.engine import ShardFailed
 from stillhouse.engines.local import Local
+from stillhouse.filtering.scoring import Scoring
 from stillhouse.records import Message, Part, Price, Query, Response, TeacherSpec, UserMistake
-from stillhouse.scoring import Unanswered
 from stillhouse.stages.filter import filter as filter_responses
-from stillhouse.stages.filter_scoring import Scoring
 from stillhouse.store.index import load_index
 from stillhouse.store.ledger import audit
 from stillhouse.store.run import Run

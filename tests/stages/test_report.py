@@ -17,11 +17,11 @@ from made_students import make_students
 
 from stillhouse.pipeline import compare_existing, run_stage
 from stillhouse.records import UserMistake
-from stillhouse.stages import report_traces
+from stillhouse.reporting import traces as report_traces
+from stillhouse.reporting.page import _split
+from stillhouse.reporting.svg import log_ticks, nice_ticks, number
 from stillhouse.stages.compare import compare
 from stillhouse.stages.report import report
-from stillhouse.stages.report_page import _split
-from stillhouse.stages.report_svg import log_ticks, nice_ticks, number
 
 HOSTILE = (
     "</script><script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\"> "

@@ -22,9 +22,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
 from made_run import Made, MadeTeacher, make_run, word_tokens, write_journal
 
 from stillhouse.records import UserMistake, response_key
+from stillhouse.reporting.served import Served
 from stillhouse.stages.compare import compare
 from stillhouse.stages.report import report
-from stillhouse.stages.report_served import Served
 from stillhouse.verbs.serve import application, known_host
 
 TEACHERS = (MadeTeacher("am", 0.75, 80), MadeTeacher("constructor", 0.4, 50))

@@ -14,7 +14,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from stillhouse.asking import GaveUp
+from stillhouse.asking.asker import GaveUp
 from stillhouse.records import Fault, Request, Response, Teacher, TeacherSpec, UserMistake
 from stillhouse.store.batches import BatchFolder, RequestFile
 from stillhouse.store.index import Index, find_sorted, hex_key, raw_keys

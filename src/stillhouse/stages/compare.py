@@ -19,10 +19,9 @@ import numpy as np
 import orjson
 
 from stillhouse import __version__
-from stillhouse.engines.engine import Engine, make_engine
-from stillhouse.records import Filter, Part, TeacherSpec, UserMistake
-from stillhouse.stages import compare_decision, compare_views
-from stillhouse.stages.compare_datasets import (
+from stillhouse.comparing import decision as compare_decision
+from stillhouse.comparing import views as compare_views
+from stillhouse.comparing.datasets import (
     Columns,
     Reader,
     Shard,
@@ -32,13 +31,15 @@ from stillhouse.stages.compare_datasets import (
     size_of,
     write_samples,
 )
-from stillhouse.stages.compare_figures import figures
-from stillhouse.stages.compare_joined import joined, notes, read_evaluations, student_pairs
-from stillhouse.stages.compare_pairs import Effort, exploratory, margins, primary
-from stillhouse.stages.compare_population import Population
-from stillhouse.stages.compare_reading import open_run, read_run
-from stillhouse.stages.compare_sections import add_shares, section
-from stillhouse.stages.compare_students import Students, predicted, read_students
+from stillhouse.comparing.figures import figures
+from stillhouse.comparing.joined import joined, notes, read_evaluations, student_pairs
+from stillhouse.comparing.pairs import Effort, exploratory, margins, primary
+from stillhouse.comparing.population import Population
+from stillhouse.comparing.reading import open_run, read_run
+from stillhouse.comparing.sections import add_shares, section
+from stillhouse.comparing.students import Students, predicted, read_students
+from stillhouse.engines.engine import Engine, make_engine
+from stillhouse.records import Filter, Part, TeacherSpec, UserMistake
 from stillhouse.store.run import Run
 from stillhouse.store.tokens import TokenCounter, Tokenizer
 

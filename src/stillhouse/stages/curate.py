@@ -18,14 +18,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from stillhouse.curating.deciding import Corpus, drop_benchmark_hits, drop_duplicates, drop_near_duplicates
+from stillhouse.curating.reading import Judging, Piece, ReadPiece
+from stillhouse.curating.semantic import drop_semantic_hits
+from stillhouse.curating.tables import text_array
+from stillhouse.curating.writing import Group, WriteGroup, Written
 from stillhouse.engines.engine import Engine
 from stillhouse.engines.shards import sweep, told_when_full, whole_file
 from stillhouse.records import Part, UserMistake, canonical_json, content_hash
-from stillhouse.stages.curate_deciding import Corpus, drop_benchmark_hits, drop_duplicates, drop_near_duplicates
-from stillhouse.stages.curate_reading import Judging, Piece, ReadPiece
-from stillhouse.stages.curate_semantic import drop_semantic_hits
-from stillhouse.stages.curate_tables import text_array
-from stillhouse.stages.curate_writing import Group, WriteGroup, Written
 from stillhouse.store.run import Run
 from stillhouse.store.tables import QUERIES, REJECTED, TableWriter
 

@@ -10,13 +10,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from stillhouse.gauges import Progress
+from stillhouse.distilling.forecast import check_forecast
+from stillhouse.distilling.outputs import write_account, write_outputs
+from stillhouse.distilling.references import References
 from stillhouse.loop import state_counts
 from stillhouse.records import Part, TeacherSpec, Votes
-from stillhouse.session import Sat, sit
-from stillhouse.stages.distill_forecast import check_forecast
-from stillhouse.stages.distill_outputs import write_account, write_outputs
-from stillhouse.stages.distill_references import References
+from stillhouse.sitting.gauges import Progress
+from stillhouse.sitting.session import Sat, sit
 from stillhouse.store.compaction import compact
 from stillhouse.store.run import Run
 

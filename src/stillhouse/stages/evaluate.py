@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from stillhouse.evaluating.pairs import compare_all
+from stillhouse.evaluating.scores import Answers, Item, items_of, mean_over_benchmarks, summary
 from stillhouse.records import Part, Query, UserMistake
-from stillhouse.stages.evaluate_pairs import compare_all
-from stillhouse.stages.evaluate_scores import Answers, Item, items_of, mean_over_benchmarks, summary
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,10 @@ import pyarrow.parquet as pq
 from stillhouse.engines.engine import Engine
 from stillhouse.engines.local import Local
 from stillhouse.engines.shards import whole_file
-from stillhouse.records import Part, TeacherSpec
-from stillhouse.stages.export_card import Made, repository_card, teacher_card, withheld_card
-from stillhouse.stages.export_push import check_terms
-from stillhouse.stages.export_push import push as upload
-from stillhouse.stages.export_rows import (
+from stillhouse.exporting.card import Made, repository_card, teacher_card, withheld_card
+from stillhouse.exporting.push import check_terms
+from stillhouse.exporting.push import push as upload
+from stillhouse.exporting.rows import (
     SourceTerms,
     dropped_rules,
     kept_keys,
@@ -33,8 +32,9 @@ from stillhouse.stages.export_rows import (
     verifier_versions,
     write_supplied,
 )
-from stillhouse.stages.export_shapes import SHAPES, check_shape, write_shape
-from stillhouse.stages.export_shards import SPAN_GROUPS, Counts, MakeRows
+from stillhouse.exporting.shapes import SHAPES, check_shape, write_shape
+from stillhouse.exporting.shards import SPAN_GROUPS, Counts, MakeRows
+from stillhouse.records import Part, TeacherSpec
 from stillhouse.store.queries import raw_keys
 from stillhouse.store.run import Run
 from stillhouse.store.segments import replaced

@@ -21,9 +21,9 @@ import pyarrow.parquet as pq
 from stillhouse.engines.engine import Engine
 from stillhouse.engines.parts import callable_of, part_name
 from stillhouse.engines.shards import sweep, told_when_full, whole_file, whole_folder
+from stillhouse.filtering.rows import filtered_row, queries_of
+from stillhouse.filtering.scoring import Scoring, score_shards
 from stillhouse.records import Part, Response, TeacherSpec, canonical_json, content_hash
-from stillhouse.stages.filter_rows import filtered_row, queries_of
-from stillhouse.stages.filter_scoring import Scoring, score_shards
 from stillhouse.store.run import Run
 from stillhouse.store.tables import (
     FILTERED,

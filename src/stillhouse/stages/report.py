@@ -13,11 +13,11 @@ from pathlib import Path
 import orjson
 
 from stillhouse.records import UserMistake
-from stillhouse.stages.report_beside import beside
-from stillhouse.stages.report_charts import charts
-from stillhouse.stages.report_page import page
-from stillhouse.stages.report_samples import collect, thinking_seen, traces
-from stillhouse.stages.report_traces import pack
+from stillhouse.reporting.beside import beside
+from stillhouse.reporting.charts import charts
+from stillhouse.reporting.page import page
+from stillhouse.reporting.samples import collect, thinking_seen, traces
+from stillhouse.reporting.traces import pack
 from stillhouse.store.run import Run
 
 SAMPLES = 2000

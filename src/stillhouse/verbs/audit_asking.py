@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stillhouse.loop import Budget, Judged, Loop, Stopped, VerifierAt, seat_for
 from stillhouse.records import Part, Query, Response, TeacherSpec
-from stillhouse.session import first_interrupt_drains, keep, probe
+from stillhouse.sitting.session import first_interrupt_drains, keep, probe
 from stillhouse.store.index import Index
 from stillhouse.store.journal import Journal
 from stillhouse.store.pairs import Pairs

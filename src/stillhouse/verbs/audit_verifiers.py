@@ -16,11 +16,11 @@ from typing import Any
 
 import numpy as np
 
+from stillhouse.distilling.votes import Ballot, Polling
 from stillhouse.pipeline import Outcome
 from stillhouse.recipe import VOTED, Parts, load_recipe, parts, second_opinion
 from stillhouse.records import Query, Response, TeacherSpec, UserMistake
 from stillhouse.settings import Recipe
-from stillhouse.stages.distill_votes import Ballot, Polling
 from stillhouse.store.index import Index, load_index
 from stillhouse.store.known import Known, on_todays_references, verdicts_by_reply
 from stillhouse.store.queries import QueryTable

@@ -20,8 +20,8 @@ from stillhouse.recipe import Parts, load_recipe, parts, refuse_unverifiable, st
 from stillhouse.recipe_students import evaluate_line, train_line
 from stillhouse.records import Message, Query, Request, TeacherSpec
 from stillhouse.settings import Recipe
+from stillhouse.sitting.standing import fill
 from stillhouse.stages.curate import curate
-from stillhouse.standing import fill
 from stillhouse.store.index import load_index
 from stillhouse.store.known import verdicts_by_reply
 from stillhouse.store.pairs import WAITING, Pairs

@@ -16,10 +16,10 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from stillhouse.asking.seats import GRACE
+from stillhouse.distilling.forecast import CHECK, FORECAST, MEASURES, asked_for, dollars, values_of
 from stillhouse.pipeline import Outcome, Sitting, open_recipe
 from stillhouse.records import TeacherSpec, UserMistake
-from stillhouse.seats import GRACE
-from stillhouse.stages.distill_forecast import CHECK, FORECAST, MEASURES, asked_for, dollars, values_of
 from stillhouse.stats.forecast import forecast_total
 from stillhouse.store.index import Index, load_index
 from stillhouse.store.queries import QueryTable

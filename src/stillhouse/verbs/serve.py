@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stillhouse.records import UserMistake
-from stillhouse.stages.report_page import as_served
-from stillhouse.stages.report_served import Served
+from stillhouse.reporting.page import as_served
+from stillhouse.reporting.served import Served
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
