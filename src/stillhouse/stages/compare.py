@@ -249,6 +249,14 @@ def caveats(
     near = [teacher.name for teacher in teachers if teacher.family and teacher.family == perplexity_family]
     if near:
         out.append(f"The perplexity model is of the family of {', '.join(near)}: it finds its kin's replies likelier.")
+    free = {
+        name: side.unpriced_judges
+        for name, side in population.sides.items()
+        if side.unpriced_judges and not np.isnan(side.cost).all()
+    }
+    if free:
+        told = " and ".join(f"{n:,} about {name}" for name, n in free.items())
+        out.append(f"Judges without a price gave replies ({told}): the costs are without them.")
     for terms, words in (("no", "do not allow training on"), ("unknown", "do not say whether one may train on")):
         named = [teacher.name for teacher in teachers if teacher.terms == terms]
         if named:
