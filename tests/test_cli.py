@@ -51,6 +51,7 @@ def test_the_front_door_loads_the_standard_library_and_typer_only(words: list[st
         (["verify", "nowhere.jsonl", "--out", "x.jsonl"], "there is no such file"),
         (["compare", "only-one"], "two datasets"),
         (["distil", "x"], "No such command"),
+        (["run", "nowhere.yaml", "--metrics", "70000"], "less than or equal to 65535"),
     ],
 )
 def test_a_mistake_is_told_and_exits_with_2(words: list[str], told: str, tmp_path: Path) -> None:
