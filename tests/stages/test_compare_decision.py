@@ -129,8 +129,17 @@ def test_filters_that_leave_nothing_are_told_beside_the_decision() -> None:
 def test_judges_without_a_price_are_told_where_costs_are() -> None:
     judged = side(rate(0.5, 100))
     judged.unpriced_judges = 7
-    caveats = report({"plain": side(rate(0.5, 100)), "judged": judged})["caveats"]
-    assert "Judges without a price gave replies (7 about judged): the costs are without them." in caveats
+    sides = {"plain": side(rate(0.5, 100)), "judged": judged}
+    told = "Judges without a price gave replies (7 about judged): the costs are without them."
+    assert told in report(sides)["caveats"] and told in report(sides)["decision"]["sentence"]
+    assert told not in report(sides, decide_by="verified_yield")["decision"]["sentence"]
+
+
+def test_where_no_query_came_through_nobody_is_said_to_have_been_asked() -> None:
+    blank = Population(np.empty(0, "S16"), np.empty(0, np.int16), (), {"am": Side.blank(0)})
+    specs = [TeacherSpec("am", Part("made:teacher"))]
+    told = describe(blank, specs, decide_by=None, margin=None, seed=1, sampled=False)["decision"]["sentence"]
+    assert told.startswith("Nobody was asked anything")
 
 
 def test_a_teacher_of_whom_nothing_is_known_does_not_stop_the_others_from_being_compared() -> None:

@@ -119,6 +119,8 @@ def decide(
         "basis": "students" if by_students else "data", "teacher": None, "measure": measure, "queries_needed": None,
     }  # fmt: skip
     end = "".join(f" {note}" for note in (*waiting_notes(sections), *filtered_notes(sections), *notes))
+    if sections and not any(part["queries"] for part in sections.values()):
+        return base | {"sentence": f"Nobody was asked anything: no query came as far as the teachers.{end}"}
     if len(sections) < 2:
         only = f"Only {next(iter(sections))} was asked" if sections else "No teacher was asked"
         return base | {"sentence": f"{only}: there is nothing to compare.{end}"}
@@ -199,7 +201,7 @@ def _cannot_tell(case: _Case, near: Sequence[str], beaten: Sequence[str], end: s
 
 
 def _dollars(value: float) -> str:
-    return f"${value:,.2f}" if value >= 0.1 else f"${value:.2g}"
+    return f"${value:,.2f}" if value >= 0.1 else f"${value:#.2g}"
 
 
 def _names(names: Sequence[str]) -> str:
