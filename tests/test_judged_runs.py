@@ -133,6 +133,21 @@ MATH = [{"id": f"m{n}", "category": "math", "query": f"What is {n} plus {n}?", "
         for n in range(12)]  # fmt: skip
 
 
+def test_a_judge_without_a_price_is_told_where_the_costs_are(tmp_path: Path) -> None:
+    row = {"id": "i", "category": "if", "query": "Write 2 lines about rain, and use no commas."}
+    (tmp_path / "q.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    found = json.dumps({"instruction_id_list": ["punctuation:no_comma"], "kwargs": [{}]})
+    with serving(lambda *_: "<think>t</think><answer>Rain falls</answer>", lambda _: found) as server:
+        judges = "{constraints: " + JUDGE.replace(", price: {input: 5, output: 5}", "") + "}"
+        text = RECIPE.replace("{JUDGES}", judges).replace("REFERENCES", "{}").replace(", budget_usd: 1", "")
+        run_made(parse_recipe(text.replace("URL", server.url), "r.yaml", tmp_path), tmp_path, tmp_path / "run",
+                 until="compare", quiet=True)  # fmt: skip
+    report = json.loads((tmp_path / "run/report.json").read_text())
+    (told,) = [words for words in report["caveats"] if words.startswith("Judges without a price")]
+    assert "1 about " in told and told.endswith("the costs are without them.")
+    assert all(part["cost_usd"] > 0 for part in report["teachers"].values())
+
+
 def number(question: str) -> int:
     return int(question.split()[2])
 

@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 import pytest
 
-from stillhouse.recipe import Parts, frozen, parse_recipe, parts, refuse_unverifiable
+from stillhouse.recipe import Parts, frozen, load_recipe, parse_recipe, parts, refuse_unverifiable
 from stillhouse.records import UserMistake
 from stillhouse.settings import (
     EndpointSettings,
@@ -86,6 +86,21 @@ def test_a_limit_that_is_set_is_taken(folder: Path) -> None:
 def test_a_mistake_is_told_on_its_line(change: tuple[str, str], line: int, words: str, folder: Path) -> None:
     problems = told(GOOD.replace(*change), folder)
     assert any(p.startswith(f"r.yaml:{line}:") and words in p for p in problems), problems
+
+
+@pytest.mark.parametrize("written", ["api_key: sk-12", 'api_key: "sk-12"', "'api_key' : sk-12"])
+def test_a_key_in_a_recipe_is_refused_and_does_not_travel_on_in_the_message(written: str, folder: Path) -> None:
+    (problem,) = told(GOOD.replace("name: am,", f"name: am, {written},"), folder)
+    assert "a key never stands in a recipe" in problem and "api_key_env" in problem
+    assert "sk-12" not in problem and "*****" in problem
+
+
+def test_a_folder_is_no_recipe_and_that_of_a_run_says_how_to_go_on(folder: Path) -> None:
+    with pytest.raises(UserMistake, match="is a folder, and a recipe is a file; `stillhouse init` writes one"):
+        load_recipe(folder)
+    (folder / "recipe.yaml").write_text(GOOD, encoding="utf-8")
+    with pytest.raises(UserMistake, match=re.escape(f"`stillhouse run {folder / 'recipe.yaml'} --out {folder}`")):
+        load_recipe(folder)
 
 
 def test_all_mistakes_are_told_at_once(folder: Path) -> None:

@@ -91,7 +91,8 @@ def run(
     engine: Annotated[str | None, typer.Option("--engine", help="local or ray.")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Ask nothing; print what would be asked.")] = False,
     metrics: Annotated[
-        int | None, typer.Option("--metrics", metavar="PORT", help="Serve Prometheus metrics on 127.0.0.1:PORT.")
+        int | None,
+        typer.Option("--metrics", min=0, max=65535, metavar="PORT", help="Serve Prometheus metrics on 127.0.0.1:PORT."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -14,6 +14,9 @@ from pydantic import BaseModel, ValidationError
 
 from stillhouse.settings import Recipe
 
+# A key that someone wrote into a recipe must not travel on into logs with the message that it may not stand there.
+SECRET = re.compile(r"""(\bapi_key["']?\s*:\s*)([^\s,}]+)""")
+
 
 class RecipeLoader(yaml.SafeLoader):
     """YAML 1.2's numbers: `8e-5` is a number, and `yes`, `no`, `on`, `off` are words."""
@@ -106,6 +109,8 @@ def find(node: yaml.Node, loc: tuple[int | str, ...], key_itself: bool) -> tuple
 
 def _words(item: dict[str, Any], siblings: list[str]) -> str:
     kind, loc = item["type"], item["loc"]
+    if kind == "extra_forbidden" and loc[-1] == "api_key":
+        return "a key never stands in a recipe: put it into a variable, and name that with api_key_env"
     if kind == "extra_forbidden":
         known = _keys_at(loc[:-1])
         near = difflib.get_close_matches(str(loc[-1]), known, 1)
@@ -155,4 +160,5 @@ def _models_in(annotation: Any) -> list[Any]:
 def caret(text: str, name: str, line: int, column: int) -> str:
     lines = text.splitlines()
     shown = lines[line] if line < len(lines) else ""
+    shown = SECRET.sub(lambda found: found[1] + "*" * len(found[2]), shown)
     return f"{name}:{line + 1}:{column + 1}\n    {shown}\n    {' ' * column}^"

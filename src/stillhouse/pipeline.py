@@ -199,7 +199,9 @@ class Sitting:
         self.outcome.notes += done.notes + (told_check(done.forecast_check) if done.forecast_check else [])
         self.outcome.waits += [f"{name}: {n} pairs: {why}" for name, w in done.waits.items() for why, n in w.items()]
         if done.outcome != "done":
-            self.outcome.waits.insert(0, done.problem or done.outcome)
+            on = {"interrupted": "the same command goes on", "budget": "raise it in the recipe and run again to go on"}
+            told = [done.problem or done.outcome, *([on[done.outcome]] if done.outcome in on else [])]
+            self.outcome.waits.insert(0, "; ".join(told))
         waiting = any(counts["waiting"] for counts in done.counts.values())
         code = {"interrupted": 130, "budget": 3, "disk_full": 2}.get(done.outcome)
         self.outcome.exit_code = code if code is not None else 4 if waiting else 0

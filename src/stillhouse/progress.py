@@ -18,7 +18,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from stillhouse.sitting.gauges import Progress
+from stillhouse.sitting.gauges import Progress, dollars
 
 Watch = Callable[[Sequence[Progress]], None]
 LINE_SECONDS = 10.0
@@ -42,7 +42,8 @@ class Teller:
         self.say(f"{name:8} {'unchanged' if seconds is None else f'{seconds:.1f} s':>9}  {what}".rstrip())
         for key, inner in counts.items():
             if isinstance(inner, dict) and (told := _scalars(inner)):
-                self.say(f"{'':18}  {key}: {told}")
+                rules = _scalars(inner["rules"]) if isinstance(inner.get("rules"), dict) else ""
+                self.say(f"{'':18}  {key}: {told}" + (f" (by {rules})" if rules else ""))
 
     @contextlib.contextmanager
     def live(self, stage: str = "distill") -> Iterator[Watch | None]:
@@ -82,10 +83,12 @@ class Teller:
         """The decision of report.json, and the lines that end a run: its sentence, and the table of teachers."""
         made = json.loads(report.read_text(encoding="utf-8"))
         table = Table(box=None, pad_edge=False)
-        for column, right in (("teacher", False), *((name, True) for name, _ in _FIGURES)):
+        waits = any(facts.get("waiting") for facts in made["teachers"].values())
+        figures = [(head, path) for head, path in _FIGURES if waits or head != "waiting"]
+        for column, right in (("teacher", False), *((name, True) for name, _ in figures)):
             table.add_column(column, justify="right" if right else "left")
         for name, facts in made["teachers"].items():
-            table.add_row(Text(name), *(_figure(facts, path) for _, path in _FIGURES))
+            table.add_row(Text(name), *(_figure(facts, path) for _, path in figures))
         wide = Console(width=WIDE, highlight=False)
         with wide.capture() as caught:
             wide.print(table)
@@ -106,6 +109,7 @@ COLUMNS = (
 _FIGURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("queries", ("queries",)),
     ("verified", ("verified",)),
+    ("waiting", ("waiting",)),
     ("yield", ("verified_yield",)),
     ("pass@1", ("pass_at_1",)),
     ("kept", ("kept",)),
@@ -123,7 +127,7 @@ def _figure(facts: Mapping[str, Any], path: tuple[str, ...]) -> str:
     if path[0] in ("verified_yield", "pass_at_1"):
         return f"{100 * value:.1f} %"
     if path[0] == "cost_per_verified_usd":
-        return f"${value:.4f}"
+        return dollars(value)
     return f"{value:,.0f}" if isinstance(value, float) else f"{value:,}"
 
 
@@ -145,7 +149,7 @@ def cells(row: Progress) -> list[str]:
         f"{row.in_flight:,}/{row.limit:,}",
         _dollars(row.spent_usd),
         _dollars(row.projected_usd),
-        "-" if row.cost_per_verified_usd is None else f"${row.cost_per_verified_usd:.4f}",
+        "-" if row.cost_per_verified_usd is None else dollars(row.cost_per_verified_usd),
         row.dead or eta,
     ]
 

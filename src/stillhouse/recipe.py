@@ -46,6 +46,10 @@ def load_recipe(path: Path) -> Recipe:
         near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], 1)
         hint = f"; did you mean {path.parent / near[0]}?" if near else "; `stillhouse init` writes one"
         raise UserMistake(f"{path}: there is no such recipe{hint}") from None
+    except IsADirectoryError:
+        held = f"; to go on with this run: `stillhouse run {path / 'recipe.yaml'} --out {path}`"
+        hint = held if (path / "recipe.yaml").is_file() else "; `stillhouse init` writes one"
+        raise UserMistake(f"{path}: is a folder, and a recipe is a file{hint}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UserMistake(f"{path}: cannot be read: {error}") from error
     return parse_recipe(text, str(path), path.parent)

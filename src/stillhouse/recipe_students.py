@@ -17,7 +17,7 @@ from stillhouse.benchmarks.harnesses import cross_check, read_results, to_lighte
 from stillhouse.recipe import ENDPOINT_FIELDS, Parts, _files, _given, _path, _source, _spec, usual_verifiers
 from stillhouse.recipe_checks import benchmark_mistakes, read_named, train_mistakes
 from stillhouse.records import Part, TeacherSpec, UserMistake
-from stillhouse.settings import BenchmarkSettings, CodeSettings, Recipe, StudentSettings, TrainSettings
+from stillhouse.settings import TRAINERS, BenchmarkSettings, CodeSettings, Recipe, StudentSettings, TrainSettings
 from stillhouse.students.rendering import SYSTEM_PROMPT
 from stillhouse.students.trained import Trained, trained
 from stillhouse.students.trained import write_curves as write_curves
@@ -35,6 +35,8 @@ SpecFor = Callable[[Any], TeacherSpec]
 
 def train_settings(recipe: Recipe, folder: Path, *, to: str | None = None, base: str | None = None) -> TrainSettings:
     """The recipe's, with what the command line says instead. Raises UserMistake where that cannot be."""
+    if to is not None and to not in TRAINERS:
+        raise UserMistake(f"--to {to}: there is no such trainer; the trainers are {', '.join(TRAINERS)}")
     given: dict[str, Any] = {name: value for name, value in (("to", to), ("base", base)) if value is not None}
     if base is not None and to is None:
         given["to"] = None  # a base named on the command line is trained here

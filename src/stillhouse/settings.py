@@ -6,12 +6,14 @@ Every default is a number of the paper or of its sibling papers where they state
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 ImportPath = Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")]
+Trainer = Literal["llamafactory", "axolotl", "ms-swift", "verl", "trl"]
+TRAINERS: tuple[str, ...] = get_args(Trainer)
 Category = Literal["math", "code", "science", "if", "multiturn", "other"]
 
 
@@ -248,7 +250,7 @@ class TrainSettings(Settings):
     """
 
     base: str | None = None
-    to: Literal["llamafactory", "axolotl", "ms-swift", "verl", "trl"] | None = None
+    to: Trainer | None = None
     gpus: int | None = Field(None, ge=1)
     tokenizer: str | None = None
     template: str | None = None

@@ -108,3 +108,9 @@ def test_it_is_said_whose_budget_is_used_up(limits: dict[str, float], whose: str
     with pytest.raises(OutOfMoney, match=r"cannot carry another request of a \(at most \$0\.2000\)") as caught:
         simulate(budget.room("a", 0.2))
     assert caught.value.whose == whose
+
+
+def test_a_budget_below_a_cent_is_not_told_as_nothing() -> None:
+    budget = Budget({"": 0.001}, {})
+    with pytest.raises(OutOfMoney, match=r"the budget of the run, \$0\.001, cannot carry another request of a"):
+        simulate(budget.room("a", 0.2))

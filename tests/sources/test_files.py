@@ -308,3 +308,12 @@ def test_an_object_store_is_read_through_fsspec(tmp_path: Path) -> None:
         list(Files("memory://bucket/gone.jsonl", category="math")())
     with pytest.raises(UserMistake, match=r"nosuch://x/a\.jsonl"):
         list(Files("nosuch://x/a.jsonl", category="math")())
+
+
+@pytest.mark.parametrize("empty", [{"id": "nothing"}, {"query": None}, {"query": "  "}, {"messages": []}])
+def test_a_row_without_text_needs_no_category_to_be_rejected(tmp_path: Path, empty: dict[str, Any]) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_bytes(jsonl([{"query": "Q", "category": "math"}, empty]))
+    assert [(q.messages != (), q.category) for q in queries(path, category=None)] == [(True, "math"), (False, "other")]
+    path.write_bytes(jsonl([{"query": "Q", "category": "math"}, {**empty, "category": "maths"}]))
+    assert mistake(path, category=None)[0].startswith(f"{path}:2: unknown category 'maths'")

@@ -84,6 +84,64 @@ def test_a_teacher_that_verified_nothing_is_behind_by_the_measure_that_was_fixed
     json.dumps(made, allow_nan=False)
 
 
+def test_a_teacher_that_only_waits_is_behind_in_nothing() -> None:
+    idle = side([False] * 100, cost=0.0, state=["waiting"] * 100)
+    made = report({"some": side(rate(0.6, 100)), "idle": idle})
+    assert [
+        row for row in made["pairs"] if row["measure"] in ("cost_per_verified", "verified_yield", "pass_at_1")
+    ] == []
+    assert made["decision"]["teacher"] is None and "cheaper" not in made["decision"]["sentence"]
+    assert "Nothing is known yet of idle." in made["decision"]["sentence"]
+
+
+def test_what_waits_is_no_failure_in_the_test_of_costs_either() -> None:
+    """Two of a hundred have ended for the one that has verified nothing: nothing can be told from two."""
+    late = side([False] * 100, state=["exhausted"] * 2 + ["waiting"] * 98)
+    (row,) = [
+        r for r in report({"some": side(rate(1.0, 100)), "late": late})["pairs"] if r["measure"].startswith("cost")
+    ]
+    assert (row["n"], row["outcome"]) == (2, "cannot_tell") and row["p"] == pytest.approx(0.5)
+
+
+def test_how_many_pairs_wait_is_said_beside_a_yield_that_they_are_not_in() -> None:
+    state = ["verified"] * 10 + ["waiting"] * 90
+    sides = {"half": side([n < 10 for n in range(100)], None, state=state), "all": side(rate(0.5, 100), None)}
+    made = report(sides)
+    assert made["teachers"]["half"]["verified_yield"] == 1.0
+    assert "90 of the 100 pairs of half wait and count neither way." in made["decision"]["sentence"]
+    assert "neither way" not in report({"a": side(rate(0.5, 100)), "b": side(rate(0.5, 100))})["decision"]["sentence"]
+
+
+def test_where_all_of_a_run_waits_nobody_is_said_to_share_no_queries() -> None:
+    sides = {name: side([False] * 9, cost=0.0, state=["waiting"] * 9) for name in ("a", "b")}
+    told = report(sides)["decision"]["sentence"]
+    assert told.startswith("Cannot tell yet: no pair of any teacher has a verdict;")
+    assert "9 of the 9 pairs of a and 9 of the 9 pairs of b wait" in told
+
+
+def test_filters_that_leave_nothing_are_told_beside_the_decision() -> None:
+    emptied = side(rate(0.9, 100))
+    emptied.kept[:] = False
+    told = report({"full": side(rate(0.5, 100)), "emptied": emptied})["decision"]["sentence"]
+    assert "The filters dropped everything that emptied verified" in told
+
+
+def test_judges_without_a_price_are_told_where_costs_are() -> None:
+    judged = side(rate(0.5, 100))
+    judged.unpriced_judges = 7
+    sides = {"plain": side(rate(0.5, 100)), "judged": judged}
+    told = "Judges without a price gave replies (7 about judged): the costs are without them."
+    assert told in report(sides)["caveats"] and told in report(sides)["decision"]["sentence"]
+    assert told not in report(sides, decide_by="verified_yield")["decision"]["sentence"]
+
+
+def test_where_no_query_came_through_nobody_is_said_to_have_been_asked() -> None:
+    blank = Population(np.empty(0, "S16"), np.empty(0, np.int16), (), {"am": Side.blank(0)})
+    specs = [TeacherSpec("am", Part("made:teacher"))]
+    told = describe(blank, specs, decide_by=None, margin=None, seed=1, sampled=False)["decision"]["sentence"]
+    assert told.startswith("Nobody was asked anything")
+
+
 def test_a_teacher_of_whom_nothing_is_known_does_not_stop_the_others_from_being_compared() -> None:
     dead = side([False] * 300, cost=None, state=["waiting"] * 300)
     sides = {"a": side(rate(0.9, 300), None), "b": side(rate(0.4, 300), None), "dead": dead}
@@ -207,6 +265,7 @@ def test_students_that_are_too_near_say_how_many_items_would_decide(tmp_path: Pa
     found = students(tmp_path, {"am": 0.5, "qwen": 0.53}, items=30, samples=1)["decision"]
     assert found["teacher"] is None and found["basis"] == "students"
     assert found["queries_needed"] > 60 and "60 items compared" in found["sentence"]
+    assert "items would decide" in found["sentence"] and "queries would decide" not in found["sentence"]
 
 
 def test_a_recipe_that_decides_by_data_does_not_say_that_no_students_were_trained(tmp_path: Path) -> None:

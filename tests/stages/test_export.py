@@ -260,7 +260,7 @@ def test_a_hub_that_cannot_be_reached_is_told_in_a_line(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(hub, "create_repo", unreachable)
     run = make_run(tmp_path, queries=10)
-    with pytest.raises(UserMistake, match="--push me/made: Name or service not known"):
+    with pytest.raises(UserMistake, match="--push me/made: Name or service not known; the datasets stand in"):
         export(run.folder, teachers=run.specs, push="me/made")
 
 

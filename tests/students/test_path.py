@@ -199,6 +199,16 @@ def test_mistakes_about_students_are_told_before_anything_is_asked(folder, added
         load_recipe(folder / "r.yaml")
 
 
+def test_a_trainer_that_there_is_not_is_told_with_those_that_there_are(folder):
+    from stillhouse.recipe import load_recipe
+    from stillhouse.recipe_students import train_settings
+    from stillhouse.records import UserMistake
+
+    write(folder, TEACHERS, URL="http://127.0.0.1:9/v1")
+    with pytest.raises(UserMistake, match="--to axolotel: there is no such trainer; the trainers are llamafactory, ax"):
+        train_settings(load_recipe(folder / "r.yaml"), folder, to="axolotel")
+
+
 def test_terms_and_missing_packages_stop_a_run_before_it_pays(folder, monkeypatch):
     from stillhouse.pipeline import run_recipe
     from stillhouse.records import UserMistake
@@ -280,3 +290,5 @@ def test_mistakes_of_evaluate_are_told_with_what_to_do(folder, words, told, monk
     ended = CliRunner().invoke(app, ["evaluate", *words])
     assert isinstance(ended.exception, UserMistake), ended
     assert told in str(ended.exception)
+    for file in folder.glob("runs/*/status.json"):
+        assert json.loads(file.read_text())["state"] == "failed", "nobody is told that it still runs"

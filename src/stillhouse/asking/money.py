@@ -105,10 +105,10 @@ class Budget:
     def _refuse(self, name: str, bound: float) -> None:
         for key in ("", name):
             if key in self.limits and self._hopeless(key, bound):
-                whose = f"the budget of {key}" if key else "the budget of the run"
+                whose = f"the budget of {key or 'the run'}, ${self.limits[key]:,.4g}"
                 raise OutOfMoney(
                     key,
-                    f"{whose}, ${self.limits[key]:.2f}, cannot carry another request of {name} (at most ${bound:.4f}): "
+                    f"{whose}, cannot carry another request of {name} (at most ${bound:.4f}): "
                     f"${self.spent.get(key, 0.0):.4f} are spent",
                 )
 

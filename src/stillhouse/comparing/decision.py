@@ -57,6 +57,22 @@ def values(sections: Sections, measure: str, students: Mapping[str, float]) -> d
     return out
 
 
+def waiting_notes(sections: Sections) -> list[str]:
+    """A sentence where pairs wait: they stand in no denominator, so a yield of 100 % may be one of a few."""
+    waits = {name: part["waiting"] for name, part in sections.items() if part.get("waiting")}
+    if not waits:
+        return []
+    told = [f"{n:,} of the {sections[name]['queries']:,} pairs of {name}" for name, n in waits.items()]
+    verb = "waits and counts" if list(waits.values()) == [1] else "wait and count"
+    return [f"{_names(told)} {verb} neither way."]
+
+
+def filtered_notes(sections: Sections) -> list[str]:
+    """A sentence where the filters left nothing of what was verified: yields and costs are of before the filters."""
+    empty = [name for name, part in sections.items() if part["verified"] and not part["kept"]]
+    return [f"The filters dropped everything that {_names(empty)} verified: see the filter stage."] if empty else []
+
+
 @dataclass(frozen=True)
 class _Case:
     """What a sentence is made of. at: each teacher's value; order: teachers, the best first."""
@@ -102,10 +118,14 @@ def decide(
     base = {
         "basis": "students" if by_students else "data", "teacher": None, "measure": measure, "queries_needed": None,
     }  # fmt: skip
-    end = "".join(f" {note}" for note in notes)
+    end = "".join(f" {note}" for note in (*waiting_notes(sections), *filtered_notes(sections), *notes))
+    if sections and not any(part["queries"] for part in sections.values()):
+        return base | {"sentence": f"Nobody was asked anything: no query came as far as the teachers.{end}"}
     if len(sections) < 2:
         only = f"Only {next(iter(sections))} was asked" if sections else "No teacher was asked"
         return base | {"sentence": f"{only}: there is nothing to compare.{end}"}
+    if measure is None and any(part["waiting"] is not None for part in sections.values()):
+        return base | {"sentence": f"Cannot tell yet: no pair of any teacher has a verdict; {UNTIL}.{end}"}
     if measure is None:
         return base | {"sentence": _no_measure(pairs, list(sections)) + end}
     at = values(sections, measure, students)
@@ -176,12 +196,12 @@ def _cannot_tell(case: _Case, near: Sequence[str], beaten: Sequence[str], end: s
     text += f"; {max((row['n'] for row in rows), default=0):,} {items} compared)"
     text += f"; {case.leader} is ahead of {_names(beaten)}" if beaten else ""
     if needed:
-        text += f"; about {rounded(needed):,} queries would decide if the difference stays what it is"
+        text += f"; about {rounded(needed):,} {items} would decide if the difference stays what it is"
     return {"sentence": text + end, "queries_needed": needed}
 
 
 def _dollars(value: float) -> str:
-    return f"${value:,.2f}" if value >= 0.1 else f"${value:.2g}"
+    return f"${value:,.2f}" if value >= 0.1 else f"${value:#.2g}"
 
 
 def _names(names: Sequence[str]) -> str:

@@ -218,10 +218,11 @@ def _flip(differences: Floats, effort: Effort) -> float | None:
 def _costs(left: Side, right: Side, both: Bools, margin: Mapping[str, float], effort: Effort) -> Row | None:
     won_a, won_b = left.in_state("verified")[both].astype(float), right.in_state("verified")[both].astype(float)
     paid = money(left, both), money(right, both)
-    if paid[0] is None or paid[1] is None or not (won_a.any() or won_b.any()):
+    ended = left.decided & right.decided & both
+    if paid[0] is None or paid[1] is None or not (won_a.any() or won_b.any()) or not ended.any():
         return None
     if not (won_a.any() and won_b.any()):
-        return _one_without(paid, won_a, won_b)
+        return _one_without(paid, left.in_state("verified")[ended], right.in_state("verified")[ended])
     a, b = (left.cost[both], won_a), (right.cost[both], won_b)
     row = _relative(a, b, margin, effort)
     return row | {
@@ -235,9 +236,10 @@ def _costs(left: Side, right: Side, both: Bools, margin: Mapping[str, float], ef
     }
 
 
-def _one_without(paid: tuple[float | None, float | None], won_a: Floats, won_b: Floats) -> Row:
+def _one_without(paid: tuple[float | None, float | None], won_a: Bools, won_b: Bools) -> Row:
     """One of the two has verified nothing for its money: no figure says how much dearer that is, and the test is
-    whether its failing so often could be chance."""
+    whether its failing so often could be chance, over the queries that have ended for both: what waits is no failure.
+    """
     a, b = int(won_a.sum()), int(won_b.sum())
     return dict.fromkeys(("difference", "low", "high", "ratio", "ratio_low", "ratio_high", "effect")) | {
         "p": rates.mcnemar(a, b),

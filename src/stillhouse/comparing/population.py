@@ -22,7 +22,8 @@ class Side:
 
     state: index into STATES, -1 where the teacher was not asked. first: 1 passed, 0 failed, -1 not judged. tokens:
     of the kept reply, first_tokens: of the first attempt whatever became of it; NaN where there is none or it was not
-    counted. cost: dollars, NaN where unpriced. finish: category -> how many replies ended how.
+    counted. cost: dollars, NaN where unpriced. finish: category -> how many replies ended how. unpriced_judges: replies
+    of judges about its pairs that have no price, and so are in no cost.
     """
 
     state: NDArray[np.int8]
@@ -41,6 +42,7 @@ class Side:
     rules: dict[str, int] = field(default_factory=dict)
     finish: dict[str, dict[str, int]] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
+    unpriced_judges: int = 0
 
     @staticmethod
     def blank(size: int) -> Side:

@@ -55,6 +55,10 @@ def read_run(run: Run, teachers: Sequence[str], tokens: TokenCounter, sample: in
         _read_kept(run, teacher, population, tokens, counted)
     index = load_index(run.journals)
     _finish_reasons(index, population, pairs)
+    for teacher, side in population.sides.items():
+        judged = index.rows(purpose=f"judge:{teacher}")
+        mine = np.isnan(index.cost_usd[judged]) & np.isin(index.query[judged], population.queries)
+        side.unpriced_judges = int(mine.sum())
     if tokens.works:
         _first_attempts(index, population, first_keys, tokens, counted)
     return population

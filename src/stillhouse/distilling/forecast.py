@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stillhouse.records import TeacherSpec, content_hash
+from stillhouse.sitting.gauges import dollars
 from stillhouse.store.index import Index
 from stillhouse.store.queries import QueryTable
 from stillhouse.store.run import Run
@@ -102,11 +103,6 @@ def _one(interval: Mapping[str, float] | None, came: float | None) -> dict[str, 
         return None
     hair = 1e-9 * max(1.0, abs(came))
     return {**interval, "actual": came, "held": bool(interval["low"] - hair <= came <= interval["high"] + hair)}
-
-
-def dollars(value: float) -> str:
-    """Cents where they say something, four digits behind the point for small change."""
-    return f"${value:,.2f}" if value >= 10 else f"${value:,.4f}"
 
 
 _WORDS: dict[str, tuple[str, Callable[[float], str]]] = {

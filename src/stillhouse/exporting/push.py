@@ -48,7 +48,10 @@ def push(folder: Path, repository: str, teachers: Sequence[TeacherSpec]) -> None
             allow_patterns=["README.md", "queries.parquet", "rejected.parquet", *(f"{t.name}/*" for t in teachers)],
         )  # fmt: skip
     except refused as error:
-        raise UserMistake(f"--push {repository}: {str(error) or type(error).__name__}") from error
+        raise UserMistake(
+            f"--push {repository}: {str(error) or type(error).__name__}; the datasets stand in {folder}: once the hub "
+            "can be reached and you are logged in (`hf auth login`), the same command uploads them"
+        ) from error
 
 
 def _network_errors() -> Iterator[type[Exception]]:

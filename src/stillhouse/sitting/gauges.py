@@ -6,6 +6,7 @@ of the last ten minutes, so that an estimate follows an endpoint that slows down
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -176,3 +177,11 @@ def prometheus(rows: Iterable[Progress]) -> str:
         lines += (f"# HELP {full} {words}.", f"# TYPE {full} {kind}")
         lines += (f'{full}{{teacher="{who}"}} {facts[name]}' for who, facts in told if facts[name] is not None)
     return "\n".join(lines) + "\n"
+
+
+def dollars(value: float) -> str:
+    """Cents where they say something, four digits behind the point for small change, more for what is smaller yet."""
+    if value >= 10:
+        return f"${value:,.2f}"
+    digits = 4 if value <= 0 or value >= 0.001 else 1 - math.floor(math.log10(value))
+    return f"${value:,.{digits}f}"

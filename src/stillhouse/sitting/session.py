@@ -283,7 +283,8 @@ async def probe(
         except UserMistake as mistake:
             problems += mistake.problems
         except Fault as fault:
-            problems.append(f"teacher {spec.name}: {fault}")
+            what = "; is its server up, and is its base_url right?" if fault.kind == "refused" else ""
+            problems.append(f"teacher {spec.name}: {fault}{what}")
     if problems:
         for teacher in (*built.values(), *judge_parts.values()):
             await teacher.close()

@@ -85,9 +85,11 @@ def to_query(row: Mapping[str, Any], shape: Shape, origin: str) -> Query:
     constraints = constraints_of(constrain, problems)
     if problems:
         extra["problem"] = "; ".join(problems)
+    category = shape.category or text_of(cell("category"))
     return Query(
         messages=messages,
-        category=category_of(shape.category or text_of(cell("category"))),
+        # A row without text is rejected for that; it needs no category to be rejected.
+        category=category_of(category) if messages or category else "other",
         id=text_of(cell("id")),
         source=source,
         system=query_system(own_system or system),

@@ -198,7 +198,7 @@ def describe(
     students = students or Students()
     pairs += students.pairs
     measure = compare_decision.choose_measure(sections, decide_by, students=len(students.means) > 1)
-    notes = terms_notes(teachers)
+    notes = [*(unpriced_notes(population) if measure == "cost_per_verified" else ()), *terms_notes(teachers)]
     decision = compare_decision.decide(sections, pairs, measure, students=students.means, notes=notes)
     if decision["basis"] == "students" and (note := students.against_controls(decision["teacher"])):
         decision["sentence"] += f" {note}"
@@ -249,11 +249,19 @@ def caveats(
     near = [teacher.name for teacher in teachers if teacher.family and teacher.family == perplexity_family]
     if near:
         out.append(f"The perplexity model is of the family of {', '.join(near)}: it finds its kin's replies likelier.")
+    out += unpriced_notes(population)
     for terms, words in (("no", "do not allow training on"), ("unknown", "do not say whether one may train on")):
         named = [teacher.name for teacher in teachers if teacher.terms == terms]
         if named:
             out.append(f"The terms of {', '.join(named)} {words} their replies.")
     return out
+
+
+def unpriced_notes(population: Population) -> list[str]:
+    """What costs must not be read without: judges without a price were asked about teachers that have one."""
+    free = {name: side.unpriced_judges for name, side in population.sides.items() if not np.isnan(side.cost).all()}
+    told = " and ".join(f"{n:,} about {name}" for name, n in free.items() if n)
+    return [f"Judges without a price gave replies ({told}): the costs are without them."] if told else []
 
 
 def terms_notes(teachers: Sequence[TeacherSpec]) -> list[str]:

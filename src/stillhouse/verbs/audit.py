@@ -21,6 +21,8 @@ def audit(folder: Path) -> tuple[dict[str, Any], list[str]]:
     """The ledger as JSON and as lines. Raises UserMistake where no run stands."""
     run = Run(folder, read_only=True)
     index = load_index(run.journals)
+    if not len(index) and not run.recipe.exists():
+        raise UserMistake(f"{folder}: no run stands here: there is no journal and no recipe.yaml to prove anything of")
     ledger = audit_index(index, _prices(run))
     damage = [f"{d.segment}: {d.reason}" for d in index.damage]
     value = {"run": str(folder), **ledger.as_json(), "store": str(run.store) if run.store else None, "damage": damage}

@@ -123,9 +123,13 @@ def _endpoint(
     with Run(folder) as run:
         teller = Teller(quiet=quiet)
         run.status.update(stage="evaluate", state="running")
-        ended = ask(run, [asked], chosen, None, None, teller, limit=limit, budget_usd=budget_usd, alone=False)
+        try:
+            ended = ask(run, [asked], chosen, None, None, teller, limit=limit, budget_usd=budget_usd, alone=False)
+        except UserMistake as mistake:
+            run.status.update(stage=None, state="failed", problem="; ".join(mistake.problems))
+            raise
         states = {0: "done", 3: "budget", 4: "waiting", 130: "interrupted"}
-        run.status.update(stage=None, state=states.get(ended.exit_code, "failed"))
+        run.status.update(stage=None, state=states.get(ended.exit_code, "failed"), problem="; ".join(ended.waits[:5]))
     outcome = Outcome(str(folder), ended.exit_code, {"evaluate": ended.counts}, ended.waits, told=ended.told)
     outcome.told.append(f"scores: {folder / '7-evaluations' / f'{entry.name}.json'}")
     return outcome

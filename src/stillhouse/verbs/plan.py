@@ -17,9 +17,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stillhouse.asking.seats import GRACE
-from stillhouse.distilling.forecast import CHECK, FORECAST, MEASURES, asked_for, dollars, values_of
+from stillhouse.distilling.forecast import CHECK, FORECAST, MEASURES, asked_for, values_of
 from stillhouse.pipeline import Outcome, Sitting, open_recipe
 from stillhouse.records import TeacherSpec, UserMistake
+from stillhouse.sitting.gauges import dollars
 from stillhouse.stats.forecast import forecast_total
 from stillhouse.store.index import Index, load_index
 from stillhouse.store.queries import QueryTable

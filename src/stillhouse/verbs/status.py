@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from stillhouse.records import UserMistake
+from stillhouse.sitting.gauges import dollars
 from stillhouse.store.run import Run
 
 
@@ -17,6 +19,8 @@ def status(folder: Path) -> tuple[dict[str, Any], list[str]]:
     """status.json as it stands, and lines for people. Raises UserMistake where no run stands."""
     run = Run(folder, read_only=True)
     value = run.status.read()
+    if not value and not run.recipe.exists():
+        raise UserMistake(f"{folder}: no run stands here; `stillhouse run RECIPE --out {folder}` begins one")
     if not value:
         return {"run": str(folder), "state": "not begun"}, [f"{folder}: not begun"]
     ago = max(0.0, time.time() - float(value.get("updated", 0)))
@@ -72,7 +76,7 @@ def _money(row: Mapping[str, Any]) -> list[str]:
     if row.get("projected_usd") is not None:
         money += f", ${row['projected_usd']:,.2f} expected in all"
     if row.get("cost_per_verified_usd") is not None:
-        money += f", ${row['cost_per_verified_usd']:.4f} per verified"
+        money += f", {dollars(row['cost_per_verified_usd'])} per verified"
     return [money]
 
 
