@@ -30,13 +30,14 @@ from stillhouse.sitting.standing import fill, identities_of, needed_categories
 from stillhouse.store.batches import keys_out
 from stillhouse.store.index import Index, load_index
 from stillhouse.store.journal import Journal
-from stillhouse.store.known import COLUMNS, Known, verdicts_by_reply
+from stillhouse.store.known import Known, load_known
 from stillhouse.store.pairs import WAITING, Pairs
 from stillhouse.store.queries import QueryTable
 from stillhouse.store.replies import Replies
+from stillhouse.store.rows import REPLY
 from stillhouse.store.run import Run
 from stillhouse.store.spending import judges_spending, spending
-from stillhouse.store.verdicts import VerdictLog, VerdictRow, load_verdicts
+from stillhouse.store.verdicts import VerdictLog, VerdictRow
 from stillhouse.transport.metrics import serve_metrics
 from stillhouse.workers.late import LatePool
 
@@ -105,7 +106,7 @@ def sit(
     at = {name: VerifierAt.of(name, part.build()) for name, part in parts.items()}
     today = {name: verifier.version for name, verifier in at.items()}
     frozen = {**today, **{k: v for k, v in versions.items() if k in today}}
-    known = verdicts_by_reply(load_verdicts(verdict_set(run), every=True, columns=COLUMNS), frozen, today)
+    known = load_known(verdict_set(run), frozen, today)
     all_pairs = {}
     for spec in teachers:
         all_pairs[spec.name] = Pairs(len(table), attempts, truncated_attempts, until_pass=until_pass)
@@ -114,6 +115,7 @@ def sit(
     if any((pairs.states() == WAITING).any() for pairs in all_pairs.values()):
         names = {spec.name for spec in (*teachers, *judges.values())}
         names |= {name for name in index.teachers if name.startswith("judge-")}  # the audit's judge is paid too
+        del known  # of a million replies a hundred megabytes: they are read again with those that come now
         session = _Session(
             run=run, table=table, index=index, parts=parts, at=at, built=built,
             teachers=teachers, judges=judges, pairs=all_pairs, watch=watch, tell=tell or (lambda _: None),
@@ -123,8 +125,9 @@ def sit(
             identities=identities, awaiting_vote=awaiting_vote,
         )  # fmt: skip
         sat = asyncio.run(session.work())
+        del session, index  # before the next one, which is as large
         index = load_index(run.journals)
-        known = verdicts_by_reply(load_verdicts(verdict_set(run), every=True, columns=COLUMNS), frozen, today)
+        known = load_known(verdict_set(run), frozen, today)
     sat.pairs, sat.identities, sat.index, sat.known = all_pairs, identities, index, known
     sat.notes = notes + sat.notes
     return sat
@@ -199,7 +202,7 @@ class _Session:
     def seat(self, spec: TeacherSpec) -> Seat:
         made = seat_for(spec, self.built[spec.name], self.pairs[spec.name])
         mine = np.array([bytes.fromhex(i) for i in self.identities[spec.name].values()], "S16")
-        made.proven = bool(np.isin(self.index.identity[self.index.rows()], mine).any())
+        made.proven = bool((self.index.identity.among(mine) & (self.index.kind == REPLY)).any())
         return made
 
     def open_rounds(self, journal: Journal) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from stillhouse.records import Part, Teacher, TeacherSpec, UserMistake
-from stillhouse.store.index import Index
+from stillhouse.store.index import Index, is_among
 from stillhouse.store.pairs import Pairs
 from stillhouse.store.queries import QueryTable
 
@@ -53,7 +53,7 @@ def fill(
     max_tokens: int,
 ) -> None:
     """Take over the verdicts that stand: those of this teacher's identity, on the query's reference of today."""
-    mine = np.isin(known.identity, np.array([bytes.fromhex(i) for i in identities.values()], "S16"))
+    mine = is_among(known.identity, np.array([bytes.fromhex(i) for i in identities.values()], "S16"))
     rows = np.flatnonzero(mine)
     positions = table.positions(known.prompt[rows])
     there = positions >= 0

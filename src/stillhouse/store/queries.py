@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stillhouse.records import Query, content_hash
+from stillhouse.store.index import find_sorted
 from stillhouse.store.tables import read_batches, row_to_query
 
 _COLUMNS = ("key", "prompt", "category", "ground_truth", "test_case", "instruction_constrain")
@@ -51,7 +52,7 @@ class QueryTable:
             references += bytes.fromhex("".join([content_hash(a or "", b or "", c or "") for a, b, c in told]))
             self.categories += map(sys.intern, of["category"])
         self.keys, self.prompts, self.references = (
-            np.frombuffer(bytes(held), "V16").view("S16") for held in (keys, prompts, references)
+            np.frombuffer(held, "V16").view("S16") for held in (keys, prompts, references)
         )
         self._order = np.argsort(self.prompts, kind="stable")
         self._sorted = self.prompts[self._order]
@@ -61,10 +62,8 @@ class QueryTable:
 
     def positions(self, prompts: Keys) -> NDArray[Any]:
         """Position of each prompt key (S16), -1 where the run has no such query."""
-        if not len(self):
-            return np.full(len(prompts), -1, np.int64)
-        at = np.minimum(np.searchsorted(self._sorted, prompts), len(self) - 1)
-        return np.where(self._sorted[at] == prompts, self._order[at], -1)
+        at = find_sorted(self._sorted, prompts)
+        return np.where(at >= 0, self._order[at], -1) if len(self) else at
 
     def read(self, wanted: NDArray[Any] | None = None) -> Iterator[Query]:
         """The queries at the given sorted positions (all without), a row group at a time."""

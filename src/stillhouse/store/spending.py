@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stillhouse.store.index import Index
+from stillhouse.store.index import Index, by_key, is_among
 from stillhouse.store.rows import FAULT, INTENT, REPLY
 
 
@@ -19,21 +19,23 @@ def spending(index: Index, names: set[str], queries: NDArray[Any]) -> dict[str, 
     """Dollars per name on these queries (S16 keys): a shared store holds other runs' money too."""
     if not len(index):
         return {}
-    among = np.isin(index.query, queries)
     cost = np.nan_to_num(index.cost_usd)
-    counted = np.where(index.kind == REPLY, cost, 0.0) + np.where((index.kind == FAULT) & index.maybe_paid, cost, 0.0)
-    keys, inverse = np.unique(index.key, return_inverse=True)
-    intents = np.bincount(inverse[index.kind == INTENT], minlength=len(keys))
-    outcomes = np.bincount(inverse[index.kind != INTENT], minlength=len(keys))
+    total = np.where((index.kind == REPLY) | ((index.kind == FAULT) & index.maybe_paid), cost, 0.0)
+    order, new = by_key(index.key.values)
+    number = np.empty(len(order), np.int64)
+    number[order] = np.cumsum(new) - 1
+    inverse, keys = number[index.key.codes], int(new.sum())
+    is_intent = index.kind == INTENT
+    intents = np.bincount(inverse[is_intent], minlength=keys)
+    outcomes = np.bincount(inverse[~is_intent], minlength=keys)
     doubt = np.maximum(intents - outcomes, 0)
-    last = np.zeros(len(keys), np.int64)
-    rows = np.flatnonzero(index.kind == INTENT)
+    last = np.zeros(keys, np.int64)
+    rows = np.flatnonzero(is_intent)
     last[inverse[rows]] = rows
     # an intent without an outcome counts on its own row; several of one key on the last of them
-    waiting = np.zeros(len(index.kind))
     open_keys = np.flatnonzero(doubt)
-    waiting[last[open_keys]] = cost[last[open_keys]] * doubt[open_keys]
-    total = (counted + waiting) * among
+    total[last[open_keys]] += cost[last[open_keys]] * doubt[open_keys]
+    total[~index.query.among(queries)] = 0.0
     by_teacher = np.bincount(index.teacher, weights=total, minlength=len(index.teachers))
     return {name: float(by_teacher[code]) for code, name in enumerate(index.teachers) if name in names}
 
@@ -45,6 +47,6 @@ def judges_spending(index: Index, queries: NDArray[Any]) -> dict[str, float]:
         kind, _, teacher = purpose.partition(":")
         if kind == "judge" and teacher:
             rows = index.rows(purpose=purpose)
-            rows = rows[np.isin(index.query[rows], queries)]
+            rows = rows[is_among(index.query[rows], queries)]
             out[teacher] = float(np.nansum(index.cost_usd[rows]))
     return out
