@@ -31,7 +31,8 @@ from stillhouse.store.batches import keys_out
 from stillhouse.store.index import Index, load_index
 from stillhouse.store.journal import Journal
 from stillhouse.store.known import Known, load_known
-from stillhouse.store.pairs import WAITING, Pairs
+from stillhouse.store.memory import hand_back
+from stillhouse.store.pairs import TRUNCATED_RULE, WAITING, Pairs
 from stillhouse.store.queries import QueryTable
 from stillhouse.store.replies import Replies
 from stillhouse.store.rows import REPLY
@@ -102,20 +103,24 @@ def sit(
             raise UserMistake(f"{', '.join(batches)}: batch files are for distill; {purpose} asks live")
     elif present(run, teachers):
         notes += asyncio.run(read_back(run, table, teachers, built)).told()
-    index = load_index(run.journals)
     at = {name: VerifierAt.of(name, part.build()) for name, part in parts.items()}
     today = {name: verifier.version for name, verifier in at.items()}
     frozen = {**today, **{k: v for k, v in versions.items() if k in today}}
     known = load_known(verdict_set(run), frozen, today)
     all_pairs = {}
-    for spec in teachers:
+    for spec in teachers:  # before there is an index: a million replies take 80 MB here and 180 there
         all_pairs[spec.name] = Pairs(len(table), attempts, truncated_attempts, until_pass=until_pass)
+        fill(all_pairs[spec.name], table, None, known, identities[spec.name], spec.max_tokens)
+    known = known.only(known.rule.among(np.array([TRUNCATED_RULE], object)))
+    hand_back()
+    index = load_index(run.journals)
+    for spec in teachers if len(known) else ():
         fill(all_pairs[spec.name], table, index, known, identities[spec.name], spec.max_tokens)
+    hand_back()
     sat = Sat()
     if any((pairs.states() == WAITING).any() for pairs in all_pairs.values()):
         names = {spec.name for spec in (*teachers, *judges.values())}
         names |= {name for name in index.teachers if name.startswith("judge-")}  # the audit's judge is paid too
-        del known  # of a million replies a hundred megabytes: they are read again with those that come now
         session = _Session(
             run=run, table=table, index=index, parts=parts, at=at, built=built,
             teachers=teachers, judges=judges, pairs=all_pairs, watch=watch, tell=tell or (lambda _: None),
@@ -126,9 +131,11 @@ def sit(
         )  # fmt: skip
         sat = asyncio.run(session.work())
         del session, index  # before the next one, which is as large
+        hand_back()
         index = load_index(run.journals)
-        known = load_known(verdict_set(run), frozen, today)
-    sat.pairs, sat.identities, sat.index, sat.known = all_pairs, identities, index, known
+    hand_back()
+    sat.known = load_known(verdict_set(run), frozen, today)
+    sat.pairs, sat.identities, sat.index = all_pairs, identities, index
     sat.notes = notes + sat.notes
     return sat
 

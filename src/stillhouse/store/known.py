@@ -15,12 +15,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stillhouse.store.index import by_key
-from stillhouse.store.queries import QueryTable
+from stillhouse.store.index import Coded, by_key
+from stillhouse.store.queries import QueryTable, raw_keys
 from stillhouse.store.verdicts import verdict_parts
 
 Array = NDArray[Any]
-_PART_ROWS = 65_536
+_PART_ROWS = 16_384
 _WORDS = ("identity", "verifier", "version", "outcome", "rule")  # columns of few different texts
 COLUMNS = ("response", "prompt", "identity", "reference", "attempt", "verifier", "version", "outcome", "rule", "score",
            "transient")  # fmt: skip
@@ -32,12 +32,12 @@ class Known:
 
     key: Array
     prompt: Array
-    identity: Array
+    identity: Coded
     reference: Array
     attempt: Array
-    verifier: Array
-    outcome: Array
-    rule: Array
+    verifier: Coded
+    outcome: Coded
+    rule: Coded
     score: Array
 
     def __len__(self) -> int:
@@ -45,7 +45,9 @@ class Known:
 
     def only(self, keep: Array) -> Known:
         """The rows that a mask or row numbers choose."""
-        return Known(**{f.name: getattr(self, f.name)[keep] for f in fields(self)})
+        held: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        chosen: dict[str, Any] = {n: c.take(keep) if isinstance(c, Coded) else c[keep] for n, c in held.items()}
+        return Known(**chosen)
 
 
 def verdicts_by_reply(table: pa.Table, frozen: Mapping[str, str], today: Mapping[str, str]) -> Known:
@@ -74,18 +76,15 @@ def _by_reply(parts: Iterable[pa.Table], frozen: Mapping[str, str], today: Mappi
             held[name].append(_codes(part[name], codes)[rows])
         held["attempt"].append(part["attempt"].to_numpy()[rows].astype(np.int32))
         held["score"].append(part["score"].to_numpy()[rows].astype(np.float64))
-    joined = {name: _joined(name, held.pop(name)) for name in list(held)}
-    rows = _first_of_each(joined["key"], joined.pop("rank"))
-    for name in list(joined):
-        column = joined.pop(name)[rows]
-        if name == "identity":
-            column = _raw(pa.chunked_array([pa.array(list(names[name]), pa.string())]))[column]
-        elif name in names:
-            column = np.array(list(names[name]), dtype=object)[column]
-        elif name == "attempt":
-            column = column.astype(np.int64)
-        joined[name] = column
-    return Known(**joined)
+    rank, key = _joined("rank", held.pop("rank")), _joined("key", held.pop("key"))
+    rows = _first_of_each(key, rank)
+    joined: dict[str, Any] = {"key": key[rows]}
+    del key, rank
+    for name in list(held):
+        joined[name] = _joined(name, held.pop(name))[rows]
+    words = {name: np.array(list(codes), dtype=object) for name, codes in names.items()}
+    words["identity"] = raw_keys([str(word) for word in names["identity"]])
+    return Known(**joined | {name: Coded(joined[name], values) for name, values in words.items()})
 
 
 def _ranks(part: pa.Table, frozen: Mapping[str, str], today: Mapping[str, str]) -> Array:

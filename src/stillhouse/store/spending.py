@@ -14,29 +14,32 @@ from numpy.typing import NDArray
 from stillhouse.store.index import Index, by_key, is_among
 from stillhouse.store.rows import FAULT, INTENT, REPLY
 
+_BLOCK = 262_144  # rows that are looked at together: what that takes for a moment is then small
+
 
 def spending(index: Index, names: set[str], queries: NDArray[Any]) -> dict[str, float]:
     """Dollars per name on these queries (S16 keys): a shared store holds other runs' money too."""
     if not len(index):
         return {}
-    cost = np.nan_to_num(index.cost_usd)
-    total = np.where((index.kind == REPLY) | ((index.kind == FAULT) & index.maybe_paid), cost, 0.0)
     order, new = by_key(index.key.values)
-    number = np.empty(len(order), np.int64)
+    number = np.empty(len(order), np.uint32)
     number[order] = np.cumsum(new) - 1
-    inverse, keys = number[index.key.codes], int(new.sum())
-    is_intent = index.kind == INTENT
-    intents = np.bincount(inverse[is_intent], minlength=keys)
-    outcomes = np.bincount(inverse[~is_intent], minlength=keys)
-    doubt = np.maximum(intents - outcomes, 0)
-    last = np.zeros(keys, np.int64)
-    rows = np.flatnonzero(is_intent)
-    last[inverse[rows]] = rows
+    among = index.query.among(queries)
+    doubt, last = np.zeros(int(new.sum()), np.int32), np.zeros(int(new.sum()), np.int64)
+    by_teacher = np.zeros(len(index.teachers))
+    for start in range(0, len(index), _BLOCK):
+        rows = np.arange(start, min(start + _BLOCK, len(index)))
+        kind, key = index.kind[rows], number[index.key.codes[rows]]
+        asked = kind == INTENT
+        np.add.at(doubt, key, np.where(asked, 1, -1).astype(np.int32))
+        last[key[asked]] = rows[asked]
+        paid = rows[((kind == REPLY) | ((kind == FAULT) & index.maybe_paid[rows])) & among[rows]]
+        np.add.at(by_teacher, index.teacher[paid], np.nan_to_num(index.cost_usd[paid]))
     # an intent without an outcome counts on its own row; several of one key on the last of them
-    open_keys = np.flatnonzero(doubt)
-    total[last[open_keys]] += cost[last[open_keys]] * doubt[open_keys]
-    total[~index.query.among(queries)] = 0.0
-    by_teacher = np.bincount(index.teacher, weights=total, minlength=len(index.teachers))
+    open_keys = np.flatnonzero(doubt > 0)
+    open_keys = open_keys[among[last[open_keys]]]
+    rows = last[open_keys]
+    np.add.at(by_teacher, index.teacher[rows], np.nan_to_num(index.cost_usd[rows]) * doubt[open_keys])
     return {name: float(by_teacher[code]) for code, name in enumerate(index.teachers) if name in names}
 
 
