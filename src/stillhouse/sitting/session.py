@@ -170,8 +170,9 @@ class _Session:
             with Journal(self.run.journal) as journal, VerdictLog(verdict_set(self.run)) as log:
                 self.open_rounds(journal)
                 pool = LatePool(self.parts, self.workers or max(1, (os.cpu_count() or 2)))
-                if not all(seat.spec.batch for seat in self.seats):
-                    pool.start()  # now: once requests are in flight, nothing may keep them waiting
+                live = not all(seat.spec.batch for seat in self.seats)
+                if live and not all(verifier.at_once for verifier in self.at.values()):
+                    pool.start()  # every reply will need them, and what is wrong with them is told before one is paid
                 loop = Loop(
                     self.table, self.seats, judges,
                     verifiers=self.at,
