@@ -13,7 +13,6 @@ import sys
 from pathlib import Path
 
 from conftest import make_request, make_response
-
 from stillhouse.store.journal import Journal, JournalFull, load_index, read_responses
 
 MB = 1 << 20

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 from conftest import make_request, make_response
-
 from stillhouse.store.journal import Journal
 
 

@@ -10,8 +10,8 @@ import pytest
 
 from stillhouse.records import Fault, Request, Response
 from stillhouse.store import compaction
-from stillhouse.store.compaction import CompactionError, compact
 from stillhouse.store.compacted import JOURNAL, row_of, table_of
+from stillhouse.store.compaction import CompactionError, compact
 from stillhouse.store.entries import Entry
 from stillhouse.store.index import Index, load_index
 from stillhouse.store.journal import Journal

@@ -65,9 +65,9 @@ def test_a_pool_on_demand_begins_one_worker_and_more_as_work_waits(importable: N
 
 
 def test_a_pool_on_demand_tells_its_first_caller_what_is_wrong(importable: None) -> None:
-    with WorkerPool({"good": Part("worker_parts:DeadCanary")}, workers=2, on_demand=True) as pool:
-        with pytest.raises((RuntimeError, UserMistake)):
-            call(pool, "__call__", 1)
+    pool = WorkerPool({"good": Part("worker_parts:DeadCanary")}, workers=2, on_demand=True)
+    with pool, pytest.raises((RuntimeError, UserMistake)):
+        call(pool, "__call__", 1)
 
 
 def test_a_late_pool_that_nobody_calls_starts_nothing(importable: None, monkeypatch: pytest.MonkeyPatch) -> None:

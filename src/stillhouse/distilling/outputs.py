@@ -172,7 +172,7 @@ def _accepted_rows(
     table: QueryTable, index: Index, view: _View, spec: TeacherSpec, positions: Array, rows: Array, verdicts: Array
 ) -> pa.Table:
     """Rows in the order of their queries; texts are read in the order of the journal, which reads each frame once."""
-    given = {row: reply for row, reply in read_replies(index, np.unique(rows))}  # without those of damaged frames
+    given = dict(read_replies(index, np.unique(rows)))  # without those of damaged frames
     held = np.array([row in given for row in rows.tolist()], bool)
     replies = [given[row] for row in rows[held].tolist()]
     scores, rules = view.known.score[verdicts[held]].astype(np.float64), view.known.rule[verdicts[held]]

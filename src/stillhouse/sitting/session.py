@@ -222,7 +222,7 @@ class _Session:
                     read = lambda: prometheus(self.rows)  # noqa: E731
                     port = await stack.enter_async_context(serve_metrics(self.metrics, read))
                     self.tell(f"metrics: http://127.0.0.1:{port}/metrics")
-                with first_interrupt_drains(loop, self.interrupted), _seldom_collected():
+                with first_interrupt_drains(loop, self.interrupted), seldom_collected(frozen=True):
                     return await loop.run()
         finally:
             ticker.cancel()
@@ -305,18 +305,21 @@ def keep(log: VerdictLog, judged: Judged) -> None:
 
 
 @contextlib.contextmanager
-def _seldom_collected() -> Iterator[None]:
-    """The collector of cycles looks at what the loop makes, and neither at all imported modules nor so often: by
-    default it takes a fifth of the loop's CPU, to find next to nothing."""
+def seldom_collected(*, frozen: bool = False) -> Iterator[None]:
+    """The collector of cycles looks seldom: by default it takes a fifth of the loop's CPU, to find next to nothing.
+
+    frozen: it looks only at what is made from now on, and not at all imported modules."""
     usual = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
+    if frozen:
+        gc.collect()
+        gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     try:
         yield
     finally:
         gc.set_threshold(*usual)
-        gc.unfreeze()
+        if frozen:
+            gc.unfreeze()
 
 
 @contextlib.contextmanager

@@ -20,7 +20,6 @@ from stillhouse.store.rows import read_index, write_index
 from stillhouse.store.segments import PARQUET, SEGMENT, fsync_folder, is_live
 from stillhouse.store.tables import TableWriter
 
-
 GROUP_BYTES, GROUP_ROWS = 4 << 20, 4096  # of records whose texts are in memory at once
 
 

@@ -83,12 +83,13 @@ class FrameEncoder:
         the interpreter to another thread, which takes far longer than to compress a few hundred bytes.
         """
         raw = b"\n".join(lines) + b"\n"
-        if not lines or raw.count(b"\n") != len(lines):
+        size, count = len(raw), len(lines)
+        if not count or raw.count(b"\n") != count:
             raise ValueError("a frame holds one line or more, and a line holds no line feed")
-        payload = _stored(raw) if stored and 256 <= len(raw) <= 0xFFFF else self._compressor.compress(raw)
-        if len(raw) > MAX_FRAME or len(payload) > MAX_FRAME:
-            raise ValueError(f"a frame holds at most {MAX_FRAME} bytes, not {len(raw)}")
-        head = HEADER.pack(MAGIC, len(payload), len(raw), len(lines), self.salt)
+        payload = _stored(raw) if stored and 256 <= size <= 0xFFFF else self._compressor.compress(raw)
+        if size > MAX_FRAME or len(payload) > MAX_FRAME:
+            raise ValueError(f"a frame holds at most {MAX_FRAME} bytes, not {size}")
+        head = HEADER.pack(MAGIC, len(payload), size, count, self.salt)
         return head + _checksum(head, payload) + payload
 
 

@@ -228,7 +228,11 @@ class TableWriter:
 
     def __enter__(self) -> TableWriter:
         temporary = self._stack.enter_context(replaced(self.path))
-        options: dict[str, Any] = {"compression": "zstd", "use_dictionary": self._dictionary, "write_page_checksum": True}
+        options: dict[str, Any] = {
+            "compression": "zstd",
+            "use_dictionary": self._dictionary,
+            "write_page_checksum": True,
+        }
         self._parquet = pq.ParquetWriter(temporary, self.schema, **options)
         return self
 

@@ -25,7 +25,7 @@ class WorkerPool:
     worker unless canary=False. memory_mb: address space of one worker (RLIMIT_AS). recycle_after: items after which
     a worker is replaced. Returns when the first worker is ready. Raises UserMistake or RuntimeError, with the
     reason, when a part cannot be built or its canary fails. Use it from one thread, `call` from one loop at a time.
-    on_demand: begin one worker without waiting for it, and the others when work waits; what is wrong is raised by `call`.
+    on_demand: begin one worker without waiting for it, and others when work waits; what is wrong is raised by `call`.
     """
 
     def __init__(
