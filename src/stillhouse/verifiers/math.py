@@ -19,7 +19,7 @@ from stillhouse.verifiers.math_extract import Found, extract, last_boxed, yes_or
 
 MODES = ("last", "required")
 warm = math_backend.warm  # before the workers are forked
-MOST_SOUND = 50_000
+MOST_SOUND, LONGEST_SOUND = 50_000, 200  # references, characters of one
 _PLAIN = r"[-+]?\d{1,60}(?:/\d{1,60})?|[A-J]"
 PLAIN = re.compile(_PLAIN, re.ASCII)
 PLAIN_BOX = re.compile(rf"\\boxed\{{({_PLAIN})\}}", re.ASCII)
@@ -109,7 +109,8 @@ class Math:
             return Verdict.unknown("reference", problem)
         verdict = self.compare(query, rf"\boxed{{{reference}}}")
         if verdict.outcome == "pass":
-            if verdict.rule != "math_convention_option" and len(self._sound) < MOST_SOUND:
+            short = len(reference) <= LONGEST_SOUND and len(self._sound) < MOST_SOUND
+            if verdict.rule != "math_convention_option" and short:
                 self._sound[reference] = verdict
             return verdict
         return Verdict.unknown("reference", f"the reference does not pass its own verifier: {verdict.reason}")
