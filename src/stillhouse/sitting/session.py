@@ -180,8 +180,9 @@ class _Session:
             with Journal(self.run.journal) as journal, VerdictLog(verdict_set(self.run)) as log:
                 self.open_rounds(journal)
                 pool = LatePool(self.parts, self.workers or max(1, (os.cpu_count() or 2)))
-                if not all(seat.spec.batch for seat in self.seats):
-                    pool.start()  # now: once requests are in flight, nothing may keep them waiting
+                live = not all(seat.spec.batch for seat in self.seats)
+                if live and not all(verifier.at_once for verifier in self.at.values()):
+                    pool.start()  # every reply will need them, and what is wrong with them is told before one is paid
                 loop = Loop(
                     self.table, self.seats, judges,
                     verifiers=self.at,
@@ -231,7 +232,7 @@ class _Session:
                     read = lambda: prometheus(self.rows)  # noqa: E731
                     port = await stack.enter_async_context(serve_metrics(self.metrics, read))
                     self.tell(f"metrics: http://127.0.0.1:{port}/metrics")
-                with first_interrupt_drains(loop, self.interrupted), _seldom_collected():
+                with first_interrupt_drains(loop, self.interrupted), seldom_collected(frozen=True):
                     return await loop.run()
         finally:
             ticker.cancel()
@@ -315,18 +316,21 @@ def keep(log: VerdictLog, judged: Judged) -> None:
 
 
 @contextlib.contextmanager
-def _seldom_collected() -> Iterator[None]:
-    """The collector of cycles looks at what the loop makes, and neither at all imported modules nor so often: by
-    default it takes a fifth of the loop's CPU, to find next to nothing."""
+def seldom_collected(*, frozen: bool = False) -> Iterator[None]:
+    """The collector of cycles looks seldom: by default it takes a fifth of the loop's CPU, to find next to nothing.
+
+    frozen: it looks only at what is made from now on, and not at all imported modules."""
     usual = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
+    if frozen:
+        gc.collect()
+        gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     try:
         yield
     finally:
         gc.set_threshold(*usual)
-        gc.unfreeze()
+        if frozen:
+            gc.unfreeze()
 
 
 @contextlib.contextmanager

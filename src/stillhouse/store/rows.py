@@ -65,9 +65,9 @@ class Names:
         self._lock = threading.Lock()
 
     def code(self, name: str) -> int:
-        name = name[:200]
         code = self._codes.get(name)
         if code is None:
+            name = name[:200]
             with self._lock:
                 if len(self._codes) >= self._limit - 1:
                     name = "other"
@@ -161,10 +161,12 @@ def _attempt(value: int) -> int:
 
 
 def _retry(value: int) -> int:
-    return min(max(value, 0), 0xFFFF)
+    return value if 0 <= value <= 0xFFFF else min(max(value, 0), 0xFFFF)
 
 
 def _u32(value: int) -> int:
+    if type(value) is int and 0 <= value <= 0xFFFF_FFFF:
+        return value
     return min(max(int(value), 0), 0xFFFF_FFFF)  # a server's count may be anything
 
 
