@@ -76,8 +76,8 @@ def _private_tmp() -> None:
     kept = {folder: os.open(folder, os.O_PATH) for folder in sorted(own) if folder.startswith("/tmp/")}
     syscalls.mount("private", "/tmp", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "size=1g")
     for folder, descriptor in kept.items():
-        if not os.path.isdir(folder):  # an environment within the checkout is there with it
-            os.makedirs(folder)
+        if not Path(folder).is_dir():  # an environment within the checkout is there with it
+            Path(folder).mkdir(parents=True)
             syscalls.mount(f"/proc/self/fd/{descriptor}", folder, None, syscalls.MS_BIND | syscalls.MS_REC)
         os.close(descriptor)
 
