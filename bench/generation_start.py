@@ -35,13 +35,23 @@ def start(mock: Any, replies: int) -> None:
             with subprocess.Popen(command, stdout=log, stderr=log) as child:
                 while mock.stats()["requests"] == 0 and child.poll() is None:
                     time.sleep(0.05)
-                first = time.monotonic() - began
+                first, peak = time.monotonic() - began, _peak_mb(child.pid)
         told = json.loads(out.read_text())
-        print(
-            f"  first request after {first:.1f} s (target 10); to the end {told['wall']:.1f} s, CPU {told['cpu']:.1f} s"
-        )
-        print(f"  peak memory {told['peak_rss_mb']:.0f} MB of the largest process, {told['peak_pss_mb']:.0f} MB of all "
-              f"(target 500); exit {told['exit']}, asked {mock.stats()['requests']:,}", flush=True)  # fmt: skip
+        print(f"  first request after {first:.1f} s (target 10), peak memory until then {peak:.0f} MB of the largest "
+              "process (target 500)")  # fmt: skip
+        print(f"  to the end {told['wall']:.1f} s, CPU {told['cpu']:.1f} s, peak memory {told['peak_rss_mb']:.0f} MB "
+              f"of the largest process, {told['peak_pss_mb']:.0f} MB of all; exit {told['exit']}, asked "
+              f"{mock.stats()['requests']:,}", flush=True)  # fmt: skip
+
+
+def _peak_mb(measurer: int) -> float:
+    """The most that the one command under the measurer ever held, of its own process alone."""
+    most = 0
+    for task in Path(f"/proc/{measurer}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            status = Path(f"/proc/{child}/status").read_text()
+            most = max(most, *(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")))
+    return most / 1024
 
 
 def _lay(folder: Path, mock: Any, replies: int) -> Path:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -145,20 +145,22 @@ class Loop:
         self.asker.drain(outcome, problem)
 
     async def _feed(self, seat: Seat) -> None:
-        """Start pairs in the order of their keys, as many at a time as keep the endpoint and the verifiers busy."""
+        """Pairs in the order of their keys, as many at a time as keep the endpoint and the verifiers busy."""
         most = seat.spec.max_in_flight * len(seat.spec.endpoints)
-        room = asyncio.Semaphore(most + most // 4 + 32)
         open_pairs = np.flatnonzero(seat.pairs.states() == WAITING)
         if self.wanted is not None:
             open_pairs = np.intersect1d(open_pairs, self.wanted, assume_unique=True)
+        following = self.table.read_at(open_pairs)  # one walk over the table: each pair goes to whoever is free
         async with asyncio.TaskGroup() as group:
-            for query, position in self.table.read_at(open_pairs):
-                await room.acquire()
-                if self.asker.draining or seat.dead:
-                    room.release()
-                    break
-                task = group.create_task(self._pair(seat, position, query))
-                task.add_done_callback(lambda _: room.release())
+            for _ in range(min(most + most // 4 + 32, len(open_pairs))):
+                group.create_task(self._pairs(seat, following))
+
+    async def _pairs(self, seat: Seat, following: Iterator[tuple[Query, int]]) -> None:
+        """One pair after another: cheaper than a task for each."""
+        for query, position in following:
+            if self.asker.draining or seat.dead:
+                return
+            await self._pair(seat, position, query)
 
     async def _pair(self, seat: Seat, position: int, query: Query) -> None:
         """One teacher's pair: attempt after attempt until its state rests."""
@@ -202,6 +204,7 @@ class Loop:
                     seat.waits[why] = seat.waits.get(why, 0) + 1
                 return False
         else:  # the reply may have been another name's; the normal form is this teacher's
+            await asyncio.sleep(0)  # nothing is waited for: the others have their turn
             response = replace(response, teacher=seat.name, query=query.key, thinking=seat.spec.thinking)
         judged = await self.judge(seat, query, response)
         self.keep(judged)

@@ -28,6 +28,7 @@ from stillhouse.stages.distill import distill
 from stillhouse.stages.export import export
 from stillhouse.stages.filter import filter as filter_responses
 from stillhouse.stages.report import report
+from stillhouse.store.memory import without_pandas
 from stillhouse.store.run import Run
 from stillhouse.store.tables import table_files
 
@@ -253,6 +254,7 @@ class Sitting:
 @contextlib.contextmanager
 def _sit(made: Recipe, folder: Path, out: Path, *, engine: str | None, quiet: bool) -> Iterator[Sitting]:
     """Open the run folder under its lock, freeze the recipe, and close what was opened."""
+    without_pandas()
     parts = recipes.parts(made, folder)
     with Run(out) as run:
         teller = Teller(quiet=quiet)

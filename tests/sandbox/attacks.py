@@ -65,9 +65,21 @@ def enter_private_namespace() -> None:
         print("not process 1 of a PID namespace of its own: nothing is run")
         sys.exit(2)
     syscalls.mount("none", "/", None, syscalls.MS_REC | syscalls.MS_PRIVATE)
-    syscalls.mount("private", "/tmp", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "size=1g")
+    _private_tmp()
     syscalls.mount("proc", "/proc", "proc", 0)
     _raise_loopback()
+
+
+def _private_tmp() -> None:
+    """An empty /tmp, but for this checkout and its environment where they stand below it."""
+    own = {os.path.realpath(folder) for folder in (Path(__file__).parents[2], sys.prefix, sys.base_prefix)}
+    kept = {folder: os.open(folder, os.O_PATH) for folder in sorted(own) if folder.startswith("/tmp/")}
+    syscalls.mount("private", "/tmp", "tmpfs", syscalls.MS_NOSUID | syscalls.MS_NODEV, "size=1g")
+    for folder, descriptor in kept.items():
+        if not Path(folder).is_dir():  # an environment within the checkout is there with it
+            Path(folder).mkdir(parents=True)
+            syscalls.mount(f"/proc/self/fd/{descriptor}", folder, None, syscalls.MS_BIND | syscalls.MS_REC)
+        os.close(descriptor)
 
 
 def _raise_loopback() -> None:

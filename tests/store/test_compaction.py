@@ -1,19 +1,23 @@
 """Claims about compaction: parquet says exactly what the segment says, and only then may the segment go."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from stillhouse.records import Fault, Request, Response
 from stillhouse.store import compaction
+from stillhouse.store.compacted import JOURNAL, row_of, table_of
 from stillhouse.store.compaction import CompactionError, compact
+from stillhouse.store.entries import Entry
 from stillhouse.store.index import Index, load_index
 from stillhouse.store.journal import Journal
 from stillhouse.store.reading import read_entries, read_responses
 from stillhouse.store.segments import INDEX, PARQUET, SEGMENT
+from stillhouse.store.tables import to_table
 
 Ask, Answer = Callable[..., Request], Callable[..., Response]
 
@@ -76,6 +80,14 @@ def test_a_typed_column_holds_every_field_and_json_only_what_columns_cannot(fold
     assert (fault["fault_kind"], fault["fault_status"], fault["fault_maybe_paid"]) == ("rate_limited", 429, False)
 
 
+def test_column_by_column_is_what_row_by_row_is(folder: Path) -> None:
+    entries = list(read_entries(folder))
+    assert table_of(entries).to_pylist() == to_table(map(row_of, entries), JOURNAL).to_pylist()
+    plain = [entry for entry in entries if row_of(entry)["json"] is None]
+    assert {entry.kind for entry in plain} == {"intent", "reply", "fault"}
+    assert table_of(plain).equals(to_table(map(row_of, plain), JOURNAL))
+
+
 def test_a_removed_segment_comes_back_from_its_parquet_though_the_index_is_lost(folder: Path) -> None:
     before = load_index(folder)
     compact(folder, remove=True)
@@ -97,8 +109,13 @@ def test_a_segment_is_removed_later_only_after_it_was_compared_again(folder: Pat
 
 
 def test_a_file_that_says_something_else_is_not_taken(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = compaction.row_of
-    monkeypatch.setattr(compaction, "row_of", lambda entry: real(entry) | {"retry": 99})
+    real = compaction.table_of
+
+    def other(entries: Sequence[Entry]) -> pa.Table:
+        table = real(entries)
+        return table.set_column(table.column_names.index("retry"), "retry", pa.array([99] * len(table)))
+
+    monkeypatch.setattr(compaction, "table_of", other)
     with pytest.raises(CompactionError):
         compact(folder, remove=True)
     assert len(names(folder, SEGMENT)) == 2

@@ -111,9 +111,8 @@ def test_the_served_page_shows_what_the_file_does_not_hold(server: Server, brows
     browser.get_log("browser")
     browser.get(f"http://127.0.0.1:{server.port}/#q={query.id}&open={query.key[:12]}")
     wait = WebDriverWait(browser, 30)
-    wait.until(lambda b: b.find_elements("css selector", ".open .trace"))
-    shown = browser.find_elements("css selector", ".side:nth-child(2) .trace")
-    assert len(shown) == _attempts(server, "constructor", query.key)
+    held = _attempts(server, "constructor", query.key)
+    wait.until(lambda b: len(b.find_elements("css selector", ".side:nth-child(2) .trace")) == held)
     browser.execute_script(
         "const q = document.getElementById('q'); q.value = 'what is'; q.dispatchEvent(new Event('input'))"
     )

@@ -15,6 +15,7 @@ import pytest
 
 from stillhouse.records import Part, UserMistake
 from stillhouse.workers import WorkerDied, WorkerError, WorkerPool, WorkerTimeout, rule_of
+from stillhouse.workers.late import LatePool
 
 HERE = Path(__file__).parent
 GOOD = Part("worker_parts:Good")
@@ -48,6 +49,32 @@ def test_thousands_of_coroutines_each_get_their_own_result(pool: WorkerPool) -> 
         return await asyncio.gather(*(pool.call("ten", "__call__", (i,), deadline=20) for i in range(5000)))
 
     assert asyncio.run(main()) == [i + 10 for i in range(5000)]
+
+
+def test_a_pool_on_demand_begins_one_worker_and_more_as_work_waits(importable: None) -> None:
+    async def main(pool: WorkerPool) -> tuple[set[object], set[object]]:
+        first = {await pool.call("good", "pid", (), deadline=20)}
+        naps = [pool.call("good", "sleep", (0.3,), deadline=20) for _ in range(12)]
+        return first, set(await asyncio.gather(*naps))
+
+    with WorkerPool({"good": GOOD}, workers=2, on_demand=True) as pool:
+        first, all_of_them = asyncio.run(main(pool))
+    assert len(first) == 1
+    assert first < all_of_them
+    assert len(all_of_them) == 2
+
+
+def test_a_pool_on_demand_tells_its_first_caller_what_is_wrong(importable: None) -> None:
+    pool = WorkerPool({"good": Part("worker_parts:DeadCanary")}, workers=2, on_demand=True)
+    with pool, pytest.raises((RuntimeError, UserMistake)):
+        call(pool, "__call__", 1)
+
+
+def test_a_late_pool_that_nobody_calls_starts_nothing(importable: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    began: list[object] = []
+    monkeypatch.setattr("stillhouse.workers.late.WorkerPool", lambda *_, **how: began.append(how))
+    LatePool({"good": GOOD}, 2).close()
+    assert not began
 
 
 def test_the_pool_may_be_used_by_one_loop_after_another_and_by_imap_between(pool: WorkerPool) -> None:

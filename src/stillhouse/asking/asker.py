@@ -197,12 +197,15 @@ class Asker:
         """A place at an endpoint with the money for it reserved, and how much that is."""
         while True:
             self._may_send(seat)
-            slot = await self.unless_drained(seat.limits.acquire(request.prompt_tokens + request.max_tokens))
-            try:
-                self._may_send(seat)
-            except (Stopped, GaveUp):
-                seat.limits.return_unused(slot)
-                raise
+            tokens = request.prompt_tokens + request.max_tokens
+            slot = seat.limits.take(tokens)
+            if slot is None:
+                slot = await self.unless_drained(seat.limits.acquire(tokens))
+                try:
+                    self._may_send(seat)
+                except (Stopped, GaveUp):
+                    seat.limits.return_unused(slot)
+                    raise
             bound = seat.bound(request)
             if self._reserved(seat, bound):
                 return slot, bound

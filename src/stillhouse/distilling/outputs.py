@@ -7,7 +7,8 @@ Out: `3-verdicts/pairs.parquet`, a row per (teacher, query) with its state, atte
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,16 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from stillhouse.records import TeacherSpec
+from stillhouse.records import Response, TeacherSpec
+from stillhouse.store.entries import response_of
 from stillhouse.store.index import Index, hex_key
 from stillhouse.store.ledger import audit
 from stillhouse.store.pairs import STATES, UNVERIFIED, VERIFIED, Pairs
 from stillhouse.store.queries import QueryTable
-from stillhouse.store.reading import read_responses
+from stillhouse.store.reading import read_replies
 from stillhouse.store.run import Run
 from stillhouse.store.segments import replaced
-from stillhouse.store.tables import RESPONSES, TableWriter, response_to_row, to_table
+from stillhouse.store.tables import RESPONSES, TableWriter, exact_columns, response_to_row, to_table
 
 Array = NDArray[Any]
 PAIRS = pa.schema(
@@ -36,7 +38,13 @@ PAIRS = pa.schema(
     ]
 )  # fmt: skip
 ACCEPTED = pa.schema([*RESPONSES, pa.field("verify_score", pa.float64()), pa.field("verify_rule", pa.string())])
-PARTITION_ROWS = 128  # accepted responses whose texts are in memory at once
+REPEATING = (
+    "teacher", "identity", "attempt", "finish_reason", "prompt_tokens", "counted", "model", "max_tokens", "thinking",
+    "verify_score", "verify_rule",
+)  # fmt: skip
+_FIELDS = tuple(field.name for field in fields(Response))
+PARTITION_ROWS, MOST_ROWS = 128, 16_384  # accepted responses whose texts are in memory at once: the first, and at most
+PARTITION_BYTES = 8 << 20  # so many as have about this size; each partition walks through the journal's frames once
 
 
 def write_outputs(
@@ -150,28 +158,42 @@ def _write_accepted(run: Run, table: QueryTable, index: Index, view: _View, spec
     positions, rows, verdicts = view.accepted()
     order = np.argsort(table.keys[positions], kind="stable")
     positions, rows, verdicts = positions[order], rows[order], verdicts[order]
-    with TableWriter(accepted_file(run, spec.name), ACCEPTED) as writer:
-        for start in range(0, len(rows), PARTITION_ROWS):
-            part = slice(start, start + PARTITION_ROWS)
+    with TableWriter(accepted_file(run, spec.name), ACCEPTED, repeating=REPEATING) as writer:
+        start, size = 0, PARTITION_ROWS
+        while start < len(rows):
+            part = slice(start, start + size)
             made = _accepted_rows(table, index, view, spec, positions[part], rows[part], verdicts[part])
-            writer.write(to_table(made, ACCEPTED))
+            writer.write(made)
+            start += size
+            size = min(max(PARTITION_ROWS, PARTITION_BYTES * made.num_rows // (made.nbytes + 1)), MOST_ROWS)
 
 
 def _accepted_rows(
     table: QueryTable, index: Index, view: _View, spec: TeacherSpec, positions: Array, rows: Array, verdicts: Array
-) -> Iterator[dict[str, Any]]:
+) -> pa.Table:
     """Rows in the order of their queries; texts are read in the order of the journal, which reads each frame once."""
-    by_key = {r.key: r for r in read_responses(index, np.sort(rows))}
-    for position, row, verdict in zip(positions, rows, verdicts, strict=True):
-        response = by_key.get(index.key_text(int(row)))
-        if response is None:
-            continue  # its frame is damaged: told by the reader, and by audit
-        made = response_to_row(response)
-        score = view.known.score[verdict]
-        yield made | {
-            "query": hex_key(table.keys[position]), "teacher": spec.name, "thinking": spec.thinking,
-            "verify_score": None if np.isnan(score) else float(score), "verify_rule": str(view.known.rule[verdict]),
-        }  # fmt: skip
+    given = dict(read_replies(index, np.unique(rows)))  # without those of damaged frames
+    held = np.array([row in given for row in rows.tolist()], bool)
+    replies = [given[row] for row in rows[held].tolist()]
+    scores, rules = view.known.score[verdicts[held]].astype(np.float64), view.known.rule[verdicts[held]]
+    made = _replies_table(replies)
+    told: dict[str, Any] = {
+        "query": pa.array([hex_key(key) for key in table.keys[positions[held]]], pa.string()),
+        "teacher": pa.repeat(pa.scalar(spec.name), len(replies)),
+        "thinking": pa.repeat(pa.scalar(spec.thinking), len(replies)),
+        "verify_score": pa.array(scores, mask=np.isnan(scores)),
+        "verify_rule": pa.array([str(rule) for rule in rules], pa.string()),
+    }
+    return pa.table([told[n] if n in told else made[n] for n in ACCEPTED.names], schema=ACCEPTED)
+
+
+def _replies_table(replies: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Journaled replies as a table of RESPONSES: at once where each is of this version and fits its columns."""
+    if all(tuple(reply) == _FIELDS for reply in replies):
+        made = exact_columns([tuple(reply.values()) for reply in replies], _FIELDS, RESPONSES) if replies else None
+        if made is not None:
+            return made
+    return to_table([response_to_row(response_of({"response": reply})) for reply in replies], RESPONSES)
 
 
 def write_account(run: Run, index: Index, asked: Sequence[TeacherSpec]) -> None:

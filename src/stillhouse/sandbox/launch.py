@@ -144,7 +144,8 @@ class Server:
         for name in ("null", "zero", "full", "random", "urandom"):
             binds += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
         for path, target in (*seen.links.items(), ("/dev/shm", namespaces.BOX), ("/tmp", namespaces.BOX)):  # noqa: S108  links inside
-            binds += ["--symlink", target, path]
+            if not any(f"{tree}/".startswith(f"{path}/") for tree in seen.trees):  # as of packages installed below /tmp
+                binds += ["--symlink", target, path]
         command = [
             program, "--unshare-user", "--unshare-all", "--disable-userns", "--die-with-parent", "--new-session",
             "--as-pid-1", "--cap-drop", "ALL", *binds, "--size", "{files}", "--tmpfs", namespaces.BOX,

@@ -30,13 +30,15 @@ from stillhouse.sitting.standing import fill, identities_of, needed_categories
 from stillhouse.store.batches import keys_out
 from stillhouse.store.index import Index, load_index
 from stillhouse.store.journal import Journal
-from stillhouse.store.known import COLUMNS, Known, verdicts_by_reply
-from stillhouse.store.pairs import WAITING, Pairs
+from stillhouse.store.known import Known, load_known
+from stillhouse.store.memory import hand_back
+from stillhouse.store.pairs import TRUNCATED_RULE, WAITING, Pairs
 from stillhouse.store.queries import QueryTable
 from stillhouse.store.replies import Replies
+from stillhouse.store.rows import REPLY
 from stillhouse.store.run import Run
 from stillhouse.store.spending import judges_spending, spending
-from stillhouse.store.verdicts import VerdictLog, VerdictRow, load_verdicts
+from stillhouse.store.verdicts import VerdictLog, VerdictRow
 from stillhouse.transport.metrics import serve_metrics
 from stillhouse.workers.late import LatePool
 
@@ -101,15 +103,20 @@ def sit(
             raise UserMistake(f"{', '.join(batches)}: batch files are for distill; {purpose} asks live")
     elif present(run, teachers):
         notes += asyncio.run(read_back(run, table, teachers, built)).told()
-    index = load_index(run.journals)
     at = {name: VerifierAt.of(name, part.build()) for name, part in parts.items()}
     today = {name: verifier.version for name, verifier in at.items()}
     frozen = {**today, **{k: v for k, v in versions.items() if k in today}}
-    known = verdicts_by_reply(load_verdicts(verdict_set(run), every=True, columns=COLUMNS), frozen, today)
+    known = load_known(verdict_set(run), frozen, today)
     all_pairs = {}
-    for spec in teachers:
+    for spec in teachers:  # before there is an index: a million replies take 80 MB here and 180 there
         all_pairs[spec.name] = Pairs(len(table), attempts, truncated_attempts, until_pass=until_pass)
+        fill(all_pairs[spec.name], table, None, known, identities[spec.name], spec.max_tokens)
+    known = known.only(known.rule.among(np.array([TRUNCATED_RULE], object)))
+    hand_back()
+    index = load_index(run.journals)
+    for spec in teachers if len(known) else ():
         fill(all_pairs[spec.name], table, index, known, identities[spec.name], spec.max_tokens)
+    hand_back()
     sat = Sat()
     if any((pairs.states() == WAITING).any() for pairs in all_pairs.values()):
         names = {spec.name for spec in (*teachers, *judges.values())}
@@ -123,9 +130,12 @@ def sit(
             identities=identities, awaiting_vote=awaiting_vote,
         )  # fmt: skip
         sat = asyncio.run(session.work())
+        del session, index  # before the next one, which is as large
+        hand_back()
         index = load_index(run.journals)
-        known = verdicts_by_reply(load_verdicts(verdict_set(run), every=True, columns=COLUMNS), frozen, today)
-    sat.pairs, sat.identities, sat.index, sat.known = all_pairs, identities, index, known
+    hand_back()
+    sat.known = load_known(verdict_set(run), frozen, today)
+    sat.pairs, sat.identities, sat.index = all_pairs, identities, index
     sat.notes = notes + sat.notes
     return sat
 
@@ -170,8 +180,9 @@ class _Session:
             with Journal(self.run.journal) as journal, VerdictLog(verdict_set(self.run)) as log:
                 self.open_rounds(journal)
                 pool = LatePool(self.parts, self.workers or max(1, (os.cpu_count() or 2)))
-                if not all(seat.spec.batch for seat in self.seats):
-                    pool.start()  # now: once requests are in flight, nothing may keep them waiting
+                live = not all(seat.spec.batch for seat in self.seats)
+                if live and not all(verifier.at_once for verifier in self.at.values()):
+                    pool.start()  # every reply will need them, and what is wrong with them is told before one is paid
                 loop = Loop(
                     self.table, self.seats, judges,
                     verifiers=self.at,
@@ -199,7 +210,7 @@ class _Session:
     def seat(self, spec: TeacherSpec) -> Seat:
         made = seat_for(spec, self.built[spec.name], self.pairs[spec.name])
         mine = np.array([bytes.fromhex(i) for i in self.identities[spec.name].values()], "S16")
-        made.proven = bool(np.isin(self.index.identity[self.index.rows()], mine).any())
+        made.proven = bool((self.index.identity.among(mine) & (self.index.kind == REPLY)).any())
         return made
 
     def open_rounds(self, journal: Journal) -> None:
@@ -221,7 +232,7 @@ class _Session:
                     read = lambda: prometheus(self.rows)  # noqa: E731
                     port = await stack.enter_async_context(serve_metrics(self.metrics, read))
                     self.tell(f"metrics: http://127.0.0.1:{port}/metrics")
-                with first_interrupt_drains(loop, self.interrupted), _seldom_collected():
+                with first_interrupt_drains(loop, self.interrupted), seldom_collected(frozen=True):
                     return await loop.run()
         finally:
             ticker.cancel()
@@ -305,18 +316,21 @@ def keep(log: VerdictLog, judged: Judged) -> None:
 
 
 @contextlib.contextmanager
-def _seldom_collected() -> Iterator[None]:
-    """The collector of cycles looks at what the loop makes, and neither at all imported modules nor so often: by
-    default it takes a fifth of the loop's CPU, to find next to nothing."""
+def seldom_collected(*, frozen: bool = False) -> Iterator[None]:
+    """The collector of cycles looks seldom: by default it takes a fifth of the loop's CPU, to find next to nothing.
+
+    frozen: it looks only at what is made from now on, and not at all imported modules."""
     usual = gc.get_threshold()
-    gc.collect()
-    gc.freeze()
+    if frozen:
+        gc.collect()
+        gc.freeze()
     gc.set_threshold(50_000, 20, 20)
     try:
         yield
     finally:
         gc.set_threshold(*usual)
-        gc.unfreeze()
+        if frozen:
+            gc.unfreeze()
 
 
 @contextlib.contextmanager

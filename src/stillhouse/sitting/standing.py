@@ -9,11 +9,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stillhouse.records import Part, Teacher, TeacherSpec, UserMistake
 from stillhouse.store.index import Index
-from stillhouse.store.pairs import Pairs
+from stillhouse.store.known import Known
+from stillhouse.store.pairs import TRUNCATED_RULE, Pairs
 from stillhouse.store.queries import QueryTable
+
+_BLOCK = 131_072  # verdicts that are looked at together: what that takes for a moment is then small
 
 
 def needed_categories(table: QueryTable, verifiers: Mapping[str, Part]) -> set[str]:
@@ -47,22 +51,34 @@ def identities_of(
 def fill(
     pairs: Pairs,
     table: QueryTable,
-    index: Index,
-    known: Any,
+    index: Index | None,
+    known: Known,
     identities: Mapping[str, str],
     max_tokens: int,
 ) -> None:
-    """Take over the verdicts that stand: those of this teacher's identity, on the query's reference of today."""
-    mine = np.isin(known.identity, np.array([bytes.fromhex(i) for i in identities.values()], "S16"))
-    rows = np.flatnonzero(mine)
+    """Take over the verdicts that stand: those of this teacher's identity, on the query's reference of today.
+
+    Without an index those on truncated replies are passed over: only with it can be told whether they hold.
+    """
+    mine = known.identity.among(np.array([bytes.fromhex(i) for i in identities.values()], "S16"))
+    if index is None:
+        mine &= ~known.rule.among(np.array([TRUNCATED_RULE], object))
+    every = np.flatnonzero(mine)
+    for start in range(0, len(every), _BLOCK):
+        _take_over(pairs, table, index, known, every[start : start + _BLOCK], max_tokens)
+
+
+def _take_over(
+    pairs: Pairs, table: QueryTable, index: Index | None, known: Known, rows: NDArray[Any], max_tokens: int
+) -> None:
     positions = table.positions(known.prompt[rows])
     there = positions >= 0
     rows, positions = rows[there], positions[there]
     formal = known.verifier[rows] == "structure"
     current = formal | (known.reference[rows] == table.references[positions])
     # a reply that was cut under a lower limit than today's is asked again: its verdict says nothing any more
-    cut = known.rule[rows] == "truncated"
-    if cut.any():
+    cut = known.rule[rows] == TRUNCATED_RULE
+    if index is not None and cut.any():
         found = index.find(known.key[rows[cut]])
         stale = (found < 0) | (index.max_tokens[np.maximum(found, 0)] < max_tokens)
         stale &= (found < 0) | index.unfinished(np.maximum(found, 0))

@@ -16,7 +16,7 @@ from stillhouse.distilling.references import References
 from stillhouse.loop import state_counts
 from stillhouse.records import Part, TeacherSpec, Votes
 from stillhouse.sitting.gauges import Progress
-from stillhouse.sitting.session import Sat, sit
+from stillhouse.sitting.session import Sat, seldom_collected, sit
 from stillhouse.store.compaction import compact
 from stillhouse.store.run import Run
 
@@ -76,14 +76,16 @@ def distill(
     while (vote_round := found.next_round(table, sat)) is not None:
         table = found.table()
         sat = once(vote_round)
-    write_outputs(run, table, sat.index, sat.known, teachers, sat.identities, sat.pairs)
+    with seldom_collected():
+        write_outputs(run, table, sat.index, sat.known, teachers, sat.identities, sat.pairs)
     counts = {name: state_counts(pairs) for name, pairs in sat.pairs.items()}
     write_account(run, sat.index, (*teachers, *judges.values()))
     check = None
     if sat.outcome == "done" and not any(states["waiting"] for states in counts.values()):
         check = check_forecast(run, table, sat.index, teachers, attempts)
     if sat.outcome == "done" and run.store is None and not any(states["waiting"] for states in counts.values()):
-        compact(run.journal)  # every reply as parquet too, read back and compared; the segments stay
+        with seldom_collected():
+            compact(run.journal)  # every reply as parquet too, read back and compared; the segments stay
     return Distilled(
         sat.outcome, sat.problem, counts, sat.waits, sat.replies, sat.notes, sat.progress, check, found.counts
     )

@@ -7,11 +7,12 @@ integers above 64 bits) has its JSON beside them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -19,7 +20,7 @@ from stillhouse.records import Response
 from stillhouse.store.entries import FAULT_FIELDS, REQUEST_FIELDS, Entry, from_json, to_json
 from stillhouse.store.rows import SegmentRows
 from stillhouse.store.segments import PARQUET
-from stillhouse.store.tables import RESPONSES, read_rows
+from stillhouse.store.tables import RESPONSES, exact_columns, read_rows, to_table
 
 _RESPONSE = tuple(f.name for f in fields(Response))
 _FAULT = {"kind": pa.string(), "reason": pa.string(), "status": pa.int64(), "retry_after": pa.float64(),
@@ -35,6 +36,12 @@ JOURNAL = pa.schema([
     pa.field("json", pa.binary()),
 ])  # fmt: skip
 """One record a row. record: intent, reply or fault; journaled: when it was written; json: the record, where needed."""
+
+REPEATING = (
+    "record", "purpose", "retry", "teacher", "identity", "attempt", "finish_reason", "prompt_tokens", "model",
+    "max_tokens", "thinking", "bound_usd", "endpoint", "fault_kind", "fault_reason", "fault_status",
+)  # fmt: skip
+"""Columns in which values repeat; frame repeats too, but is a number that is cheaper without a dictionary."""
 
 
 def row_of(entry: Entry) -> dict[str, Any]:
@@ -59,6 +66,57 @@ def row_of(entry: Entry) -> dict[str, Any]:
     row["frame"], row["line"], row["record"], row["purpose"] = entry.frame, entry.line, entry.kind, entry.purpose
     row["retry"], row["journaled"], row["json"] = entry.retry, entry.created, None if exact else to_json(entry.record)
     return row
+
+
+def table_of(entries: Sequence[Entry]) -> pa.Table:
+    """Entries as a table of JOURNAL, in their order: column by column, and as `row_of` has them where one is odd."""
+    plain: dict[str, tuple[list[int], list[tuple[Any, ...]]]] = {kind: ([], []) for kind in _LAYOUTS}
+    odd: list[int] = []
+    for number, entry in enumerate(entries):
+        values = _plain_values(entry)
+        if values is None:
+            odd.append(number)
+        else:
+            numbers, rows = plain[entry.kind]
+            numbers.append(number)
+            rows.append(values)
+    order, tables = list[int](), list[pa.Table]()
+    for kind, (numbers, rows) in plain.items():
+        made = exact_columns(rows, _LAYOUTS[kind], JOURNAL) if rows else None
+        if made is not None:
+            order += numbers
+            tables.append(made)
+        else:  # a value that its column does not hold exactly, or none of the kind
+            odd += numbers
+    if odd:
+        order += odd
+        tables.append(to_table([row_of(entries[number]) for number in odd], JOURNAL))
+    if not tables:
+        return JOURNAL.empty_table()
+    return pa.concat_tables(tables).take(pa.array(np.argsort(order))) if len(tables) > 1 else tables[0]
+
+
+def _plain_values(entry: Entry) -> tuple[Any, ...] | None:
+    """The values of a record of this version in the order of its layout, None for any other record."""
+    record = entry.record
+    head = (entry.frame, entry.line, entry.kind, entry.purpose, entry.retry, entry.created)
+    if entry.kind == "reply":
+        given = record["response"]
+        return (*head, *given.values()) if tuple(given) == _RESPONSE else None
+    given = record["request"]
+    if tuple(given) != REQUEST_FIELDS:
+        return None
+    if entry.kind == "intent":
+        return (*head, *given.values())
+    fault = record["fault"]
+    return (*head, *given.values(), *fault.values()) if tuple(fault) == FAULT_FIELDS else None
+
+
+_LAYOUTS: dict[str, tuple[str, ...]] = {
+    "intent": (*_HEAD, *REQUEST_FIELDS),
+    "reply": (*_HEAD, *_RESPONSE),
+    "fault": (*_HEAD, *REQUEST_FIELDS, *(f"fault_{name}" for name in FAULT_FIELDS)),
+}
 
 
 def _is_text(value: Any) -> bool:

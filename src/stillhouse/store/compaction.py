@@ -13,12 +13,14 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from stillhouse.store.compacted import JOURNAL, parquet_entries, row_of
+from stillhouse.store.compacted import JOURNAL, REPEATING, parquet_entries, table_of
 from stillhouse.store.entries import Entry
 from stillhouse.store.reading import read_segment
 from stillhouse.store.rows import read_index, write_index
 from stillhouse.store.segments import PARQUET, SEGMENT, fsync_folder, is_live
 from stillhouse.store.tables import TableWriter
+
+GROUP_BYTES, GROUP_ROWS = 4 << 20, 4096  # of records whose texts are in memory at once
 
 
 class CompactionError(Exception):
@@ -52,9 +54,9 @@ def compact(folder: Path, *, remove: bool = False) -> list[Path]:
 
 def _make(segment: Path, parquet: Path, *, compared: bool) -> None:
     part = parquet.with_name(f".{parquet.name}.part")
-    with TableWriter(part, JOURNAL, group_bytes=4 << 20) as out:
-        for entry in _entries(segment):
-            out.add(row_of(entry))
+    with TableWriter(part, JOURNAL, repeating=REPEATING) as out:
+        for group in _groups(_entries(segment)):
+            out.write(table_of(group))
     if compared:
         _compare(segment, part)
     else:
@@ -63,13 +65,27 @@ def _make(segment: Path, parquet: Path, *, compared: bool) -> None:
     fsync_folder(parquet.parent)
 
 
+def _groups(entries: Iterator[Entry]) -> Iterator[list[Entry]]:
+    """Entries as they are written together: about GROUP_BYTES of text, or GROUP_ROWS."""
+    group: list[Entry] = []
+    size = 0
+    for entry in entries:
+        group.append(entry)
+        size += entry.text_bytes
+        if size >= GROUP_BYTES or len(group) >= GROUP_ROWS:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
 def _read_back(parquet: Path, count: int, segment: Path) -> None:
     """Every page by its checksum, and as many rows as were written: the disk holds what we gave it."""
     found = 0
     try:
         with pq.ParquetFile(parquet, page_checksum_verification=True) as file:
-            for batch in file.iter_batches(batch_size=64):
-                found += batch.num_rows
+            for number in range(file.num_row_groups):
+                found += file.read_row_group(number, use_threads=False).num_rows
     except (OSError, pa.ArrowInvalid) as error:
         raise CompactionError(f"{parquet} cannot be read back ({error}); {segment.name} stays") from error
     if found != count:

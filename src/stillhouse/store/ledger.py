@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from stillhouse.records import Price
-from stillhouse.store.index import Array, Index, halves, hex_key
+from stillhouse.store.index import Array, Index, by_key, hex_key
 from stillhouse.store.rows import BATCH, FAULT, INTENT, LENGTH, OTHER, REPLY, STOP, STOPPED
 
 _SHOWN = 20  # keys named for each finding
@@ -109,11 +109,7 @@ class _ByKey:
 
     @staticmethod
     def of(index: Index) -> _ByKey:
-        high, low = halves(index.key)
-        order = np.lexsort((low, high))  # stable: rows of one key keep their order
-        high, low = high[order], low[order]
-        new = np.ones(len(order), dtype=bool)
-        new[1:] = (high[1:] != high[:-1]) | (low[1:] != low[:-1])
+        order, new = by_key(np.asarray(index.key))  # rows of one key keep their order
         start = np.flatnonzero(new)
         last = np.append(start[1:], len(order))[: len(start)] - 1
         return _ByKey(order, np.cumsum(new) - 1, start, last)

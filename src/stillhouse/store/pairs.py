@@ -46,7 +46,7 @@ class Pairs:
         outcomes: NDArray[Any],
         rules: NDArray[Any],
     ) -> None:
-        """Take over verdicts that stand in the store: one row each, positions -1 are skipped, the last row wins."""
+        """Take over verdicts that stand in the store: one row each, positions -1 are skipped. May be called again."""
         good = (positions >= 0) & (attempts >= 1) & (attempts <= 8 * self.judged.itemsize)
         positions, attempts, outcomes, rules = positions[good], attempts[good], outcomes[good], rules[good]
         bit = np.left_shift(self.judged.dtype.type(1), (attempts - 1).astype(self.judged.dtype))
@@ -54,8 +54,9 @@ class Pairs:
         cut, unknown, passed = rules == TRUNCATED_RULE, outcomes == "unknown", outcomes == "pass"
         np.bitwise_or.at(self.truncated, positions[cut], bit[cut])
         np.bitwise_or.at(self.unknown, positions[unknown], bit[unknown])
-        order = np.argsort(-attempts[passed].astype(np.int64), kind="stable")  # the earliest pass is written last
-        self.passed_at[positions[passed][order]] = attempts[passed][order]
+        first = np.where(self.passed_at == 0, 255, self.passed_at).astype(np.uint8)
+        np.minimum.at(first, positions[passed], attempts[passed].astype(np.uint8))
+        self.passed_at[first < 255] = first[first < 255]
         self.unverified[positions[passed & (rules == UNVERIFIED_RULE)]] = True
         self.ended[positions[unknown & (rules == NO_REFERENCE_RULE)]] = True
 

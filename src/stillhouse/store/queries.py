@@ -17,7 +17,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from stillhouse.records import Query, content_hash
-from stillhouse.store.tables import read_batches, row_to_query
+from stillhouse.store.index import SortedKeys
+from stillhouse.store.tables import row_to_query
 
 _COLUMNS = ("key", "prompt", "category", "ground_truth", "test_case", "instruction_constrain")
 Keys = NDArray[Any]  # dtype S16: 128-bit content keys as raw bytes
@@ -42,8 +43,8 @@ class QueryTable:
         self._starts = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
         self.categories: list[str] = []
         keys, prompts, references = bytearray(), bytearray(), bytearray()
-        for batch in read_batches(files, _COLUMNS, batch_rows=4096):
-            of = batch.to_pydict()
+        for file, group in self._groups:
+            of = file.read_row_group(group, columns=list(_COLUMNS), use_threads=False).to_pydict()
             keys += bytes.fromhex("".join(of["key"]))
             prompts += bytes.fromhex("".join(of["prompt"]))
             truths = [self._voted.get(key, truth) for key, truth in zip(of["key"], of["ground_truth"], strict=True)]
@@ -51,20 +52,18 @@ class QueryTable:
             references += bytes.fromhex("".join([content_hash(a or "", b or "", c or "") for a, b, c in told]))
             self.categories += map(sys.intern, of["category"])
         self.keys, self.prompts, self.references = (
-            np.frombuffer(bytes(held), "V16").view("S16") for held in (keys, prompts, references)
+            np.frombuffer(held, "V16").view("S16") for held in (keys, prompts, references)
         )
         self._order = np.argsort(self.prompts, kind="stable")
-        self._sorted = self.prompts[self._order]
+        self._sorted = SortedKeys(self.prompts[self._order])
 
     def __len__(self) -> int:
         return int(self._starts[-1])
 
     def positions(self, prompts: Keys) -> NDArray[Any]:
         """Position of each prompt key (S16), -1 where the run has no such query."""
-        if not len(self):
-            return np.full(len(prompts), -1, np.int64)
-        at = np.minimum(np.searchsorted(self._sorted, prompts), len(self) - 1)
-        return np.where(self._sorted[at] == prompts, self._order[at], -1)
+        at = self._sorted.find(prompts)
+        return np.where(at >= 0, self._order[at], -1) if len(self) else at
 
     def read(self, wanted: NDArray[Any] | None = None) -> Iterator[Query]:
         """The queries at the given sorted positions (all without), a row group at a time."""

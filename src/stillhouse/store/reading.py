@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -78,6 +78,25 @@ def read_responses(
             for row in block.tolist():
                 if row in found:
                     yield found[row]
+    finally:
+        frames.close()
+
+
+def read_replies(
+    index: Index, rows: NDArray[Any], *, damage: list[Damage] | None = None
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """(row, the reply's fields as they were journaled) of chosen reply rows, ascending: no Response is made.
+
+    A reply whose frame is damaged is left out and told. Raises ValueError for a row that is no reply.
+    """
+    frames = _Frames(index)
+    try:
+        for row in rows.tolist():
+            entry = frames.entry(row, damage)
+            if entry is not None:
+                if entry.kind != "reply":
+                    raise ValueError(f"the journal's {entry.kind} of {entry.key} holds no response")
+                yield row, entry.record["response"]
     finally:
         frames.close()
 

@@ -8,26 +8,26 @@ from __future__ import annotations
 import numpy as np
 
 from stillhouse.records import Response
-from stillhouse.store.index import Index
+from stillhouse.store.index import Index, halves
 from stillhouse.store.reading import read_responses
 from stillhouse.store.rows import raw_key
 
+_BLOCK = 65_536
+
 
 class Replies:
-    """One lookup is a binary search; memory is 24 bytes a distinct reply.
+    """One lookup is a binary search; memory is 24 bytes a distinct reply, which the index holds too.
 
     Nearly every key that is asked for is new: a table of bits by the first 24 bits of the keys says so at once.
     """
 
     def __init__(self, index: Index) -> None:
         self._index = index
-        keys = np.unique(index.key[index.rows()])
-        rows = index.find(keys)
-        self._keys, self._rows = keys, rows
+        keys, self._rows = index.best_replies()
+        self._keys = keys
         bits = np.zeros(1 << 24 if len(keys) else 0, np.bool_)
-        if len(keys):
-            first = np.frombuffer(keys.tobytes(), np.uint8).reshape(-1, keys.dtype.itemsize)[:, :3].astype(np.uint32)
-            bits[first[:, 0] << 16 | first[:, 1] << 8 | first[:, 2]] = True
+        for start in range(0, len(keys), _BLOCK):
+            bits[halves(keys[start : start + _BLOCK])[0] >> np.uint64(40)] = True
         self._seen = np.packbits(bits).tobytes()
 
     def row(self, key: str, max_tokens: int | None = None) -> int | None:

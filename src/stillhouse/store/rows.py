@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import math
+import os
 import struct
 import threading
 from collections.abc import Iterable, Iterator
@@ -64,9 +65,9 @@ class Names:
         self._lock = threading.Lock()
 
     def code(self, name: str) -> int:
-        name = name[:200]
         code = self._codes.get(name)
         if code is None:
+            name = name[:200]
             with self._lock:
                 if len(self._codes) >= self._limit - 1:
                     name = "other"
@@ -160,10 +161,12 @@ def _attempt(value: int) -> int:
 
 
 def _retry(value: int) -> int:
-    return min(max(value, 0), 0xFFFF)
+    return value if 0 <= value <= 0xFFFF else min(max(value, 0), 0xFFFF)
 
 
 def _u32(value: int) -> int:
+    if type(value) is int and 0 <= value <= 0xFFFF_FFFF:
+        return value
     return min(max(int(value), 0), 0xFFFF_FFFF)  # a server's count may be anything
 
 
@@ -209,16 +212,20 @@ def write_index(segment: Path, rows: SegmentRows) -> None:
 def read_index(segment: Path) -> SegmentRows | None:
     """The index beside a segment, None when there is none or it is not intact."""
     try:
-        data = memoryview(segment.with_suffix(INDEX).read_bytes())
+        with segment.with_suffix(INDEX).open("rb") as file:
+            data = bytearray(os.fstat(file.fileno()).st_size)
+            del data[file.readinto(data) :]
     except FileNotFoundError:
         return None
-    body, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
-    if data[:4] != _MAGIC or hashlib.blake2b(body, digest_size=_CHECKSUM_BYTES).digest() != checksum:
+    checksum = bytes(data[-_CHECKSUM_BYTES:])
+    del data[-_CHECKSUM_BYTES:]
+    if data[:4] != _MAGIC or hashlib.blake2b(data, digest_size=_CHECKSUM_BYTES).digest() != checksum:
         return None
     length = int.from_bytes(data[4:8], "little")
     head = from_json(bytes(data[8 : 8 + length]))
+    del data[: 8 + length]  # without a copy: what is left is the rows
     return SegmentRows(
         packer=Packer(head["teachers"], head["labels"], head["purposes"]), end=head["end"],
-        packed=bytearray(body[8 + length :]),
+        packed=data,
         damage=[Damage(*told) for told in head["damage"]], source=head["source"],
     )  # fmt: skip

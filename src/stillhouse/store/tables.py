@@ -7,7 +7,7 @@ rename), with small row groups, so that memory is bounded by a batch. Columns wi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import fields
 from pathlib import Path
@@ -157,6 +157,36 @@ def to_table(rows: Iterable[Mapping[str, Any]], schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=schema)
 
 
+_EXACT: tuple[tuple[Callable[[pa.DataType], bool], frozenset[type]], ...] = (
+    (pa.types.is_string, frozenset({str, type(None)})),
+    (pa.types.is_boolean, frozenset({bool, type(None)})),
+    (pa.types.is_integer, frozenset({int, type(None)})),
+    (pa.types.is_floating, frozenset({float, int, type(None)})),
+)
+
+
+def exact_columns(rows: Sequence[tuple[Any, ...]], names: Sequence[str], schema: pa.Schema) -> pa.Table | None:
+    """Rows as tuples in the order of `names` -> a table of the schema; what is not named is null.
+
+    None where a value is not held exactly by its column: of another type, too large, or with lone surrogates.
+    """
+    given = dict(zip(names, zip(*rows, strict=True), strict=True))
+    columns = []
+    for item in schema:
+        values = given.get(item.name)
+        if values is None:
+            columns.append(pa.nulls(len(rows), item.type))
+            continue
+        allowed = next(types for fits, types in _EXACT if fits(item.type))
+        if not allowed.issuperset(map(type, values)) or (not item.nullable and None in values):
+            return None
+        try:
+            columns.append(pa.array(values, type=item.type))
+        except (UnicodeEncodeError, OverflowError, pa.ArrowException):
+            return None
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
 def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
     try:
         return pa.array(values, type=kind)
@@ -180,8 +210,17 @@ class TableWriter:
     with TableWriter(path, QUERIES) as out: out.add(row); out.write(table). count: rows so far.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema, *, group_bytes: int = BYTES_IN_GROUP) -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: pa.Schema,
+        *,
+        group_bytes: int = BYTES_IN_GROUP,
+        repeating: Sequence[str] | None = None,
+    ) -> None:
+        """repeating: the columns whose values are worth a dictionary; without it all are tried, which costs CPU."""
         self.path, self.schema, self.count = path, schema, 0
+        self._dictionary: bool | list[str] = True if repeating is None else list(repeating)
         self._group_bytes = group_bytes
         self._rows: list[Mapping[str, Any]] = []
         self._rows_bytes = 0
@@ -189,7 +228,11 @@ class TableWriter:
 
     def __enter__(self) -> TableWriter:
         temporary = self._stack.enter_context(replaced(self.path))
-        options: dict[str, Any] = {"compression": "zstd", "use_dictionary": True, "write_page_checksum": True}
+        options: dict[str, Any] = {
+            "compression": "zstd",
+            "use_dictionary": self._dictionary,
+            "write_page_checksum": True,
+        }
         self._parquet = pq.ParquetWriter(temporary, self.schema, **options)
         return self
 

@@ -7,6 +7,7 @@ but at the close: a verdict that a power cut takes is made again from the journa
 
 from __future__ import annotations
 
+import itertools
 import json
 import logging
 import os
@@ -20,12 +21,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from stillhouse.records import Outcome, Query, Response, Verdict, canonical_json
 from stillhouse.store.entries import from_json, to_json
 from stillhouse.store.frames import Damage, FrameEncoder, scan
 from stillhouse.store.segments import as_folders, claimed, create_locked, is_live, new_segment_name, remove_abandoned
-from stillhouse.store.tables import VERDICTS, TableWriter, conform, read_table, to_table
+from stillhouse.store.tables import ROWS_IN_GROUP, VERDICTS, TableWriter, conform, to_table
 
 log = logging.getLogger("stillhouse.store")
 LOG, PARQUET = ".verdicts", ".verdicts.parquet"
@@ -190,30 +192,70 @@ def load_verdicts(
     those alone (with every), as a million verdicts with all of theirs take a gigabyte.
     damage: what could not be read is appended here, or logged without it.
     """
-    tables: dict[str, pa.Table] = {}
+    tables = list(verdict_parts(folders, damage=damage, columns=columns))
+    if not tables:
+        return VERDICTS.empty_table()
+    table = pa.concat_tables(tables)
+    return table if every else _last(table)
+
+
+def verdict_parts(
+    folders: Path | Sequence[Path],
+    *,
+    damage: list[Damage] | None = None,
+    columns: Sequence[str] | None = None,
+    part_rows: int | None = None,
+    coded: Sequence[str] = (),
+) -> Iterator[pa.Table]:
+    """The same in pieces, in the order they were written; with part_rows of about as many rows. coded: columns of few
+    different texts, which parquet hands out as dictionaries."""
+    found: dict[str, Path] = {}
+    for suffix in (LOG, PARQUET):
+        for folder in as_folders(folders):
+            for path in folder.glob(f"*{suffix}"):
+                found.setdefault(path.name.removesuffix(suffix), folder)
     told: list[Damage] = []
-    for folder in as_folders(folders):
-        for path in sorted(folder.glob(f"*{LOG}")):
-            try:
-                live, found = is_live(path), list[Damage]()
-                tables[path.name.removesuffix(LOG)] = to_table(_log_rows(path, found), VERDICTS)
-            except FileNotFoundError:  # compacted while we looked: its parquet is read below
-                continue
-            told += [d for d in found if not (live and d.reason == "torn tail")]
-        for path in sorted(folder.glob(f"*{PARQUET}")):
-            if path.name.removesuffix(PARQUET) not in tables:
-                held = read_table(path) if columns is None else read_table(path, columns)
-                tables[path.name.removesuffix(PARQUET)] = conform(held, VERDICTS) if columns is None else held
+    for name in sorted(found):
+        try:
+            yield from _log_parts(found[name] / f"{name}{LOG}", told, columns, part_rows)
+        except FileNotFoundError:  # compacted, perhaps while we looked
+            yield from _parquet_parts(found[name] / f"{name}{PARQUET}", columns, part_rows, coded)
     if damage is not None:
         damage += told
     for one in told if damage is None else ():
         log.warning("verdicts left out, they will be made again: %s", one)
-    if columns is not None:
-        tables = {name: table.select(list(columns)) for name, table in tables.items()}
-    if not tables:
-        return VERDICTS.empty_table()
-    table = pa.concat_tables([tables[name] for name in sorted(tables)])
-    return table if every else _last(table)
+
+
+def _log_parts(
+    path: Path, told: list[Damage], columns: Sequence[str] | None, part_rows: int | None
+) -> Iterator[pa.Table]:
+    live, found = is_live(path), list[Damage]()
+    rows = _log_rows(path, found)
+    part = list(itertools.islice(rows, part_rows))  # raises where the file is gone, before anything is handed out
+    while part:
+        table = to_table(part, VERDICTS)
+        yield table if columns is None else table.select(list(columns))
+        part = list(itertools.islice(rows, part_rows))
+    told += [d for d in found if not (live and d.reason == "torn tail")]
+
+
+def _parquet_parts(
+    path: Path, columns: Sequence[str] | None, part_rows: int | None, coded: Sequence[str]
+) -> Iterator[pa.Table]:
+    try:
+        file = pq.ParquetFile(path, read_dictionary=list(coded))
+        columns = None if columns is None else list(columns)
+    except FileNotFoundError:  # nothing was in it
+        return
+    with file:
+        if part_rows is None:
+            table = file.read(columns)
+            yield conform(table, VERDICTS) if columns is None else table
+            return
+        groups = range(file.num_row_groups)
+        few = max(1, part_rows // ROWS_IN_GROUP)
+        for first in groups[::few]:  # a fifth of the memory that iter_batches takes
+            yield file.read_row_groups(list(groups[first : first + few]), columns=columns, use_threads=False)
 
 
 def _last(table: pa.Table) -> pa.Table:

@@ -98,16 +98,16 @@ class OpenAI:
 
     async def send(self, request: Request) -> Response:
         """Ask once. Raises Fault."""
-        base = request.endpoint or self.endpoints[0]
+        base, given = request.endpoint or self.endpoints[0], self.given
         url = f"{base.rstrip('/')}/chat/completions"
         try:
             headers = self._headers()
         except UserMistake as mistake:
             raise Fault("auth", str(mistake)) from None
-        if self.given.stream:
+        if given.stream:
             return await self._stream(request, url, headers)
         reply, data = await self._client.post_json(
-            url, to_json(self.body(request)), headers, deadline=self.given.timeout, max_bytes=self.given.max_bytes
+            url, to_json(self.body(request)), headers, deadline=given.timeout, max_bytes=given.max_bytes
         )
         if self.hear is not None:
             self.hear(request.endpoint, reply.headers)

@@ -37,12 +37,13 @@ class Prompts:
     def messages(self, query: Query) -> tuple[Message, ...]:
         """The whole conversation to send: the last turn is the user's, with the category's suffix."""
         turns: list[Message] = []
-        for user, assistant in self._examples(query.category):
-            turns += (Message("user", user), Message("assistant", assistant))
-        turns += (without_thinking(message) for message in query.messages)
-        if turns and turns[-1].role == "user":
+        if self.examples:
+            for user, assistant in self._examples(query.category):
+                turns += (Message("user", user), Message("assistant", assistant))
+        turns += map(without_thinking, query.messages)
+        if self.suffixes and turns and turns[-1].role == "user":
             turns[-1] = Message("user", with_suffix(turns[-1].content, self._suffix(query)))
-        system = "\n\n".join(text for text in (self.system, query.system) if text)
+        system = f"{self.system}\n\n{query.system}" if self.system and query.system else self.system or query.system
         if not system:
             return tuple(turns)
         first = next((at for at, turn in enumerate(turns) if turn.role == "user"), None)
@@ -84,8 +85,11 @@ def without_thinking(message: Message) -> Message:
 
 def prompt_bound(messages: Sequence[Message], overhead: int = PROMPT_OVERHEAD) -> int:
     """An upper bound of the prompt's tokens: byte-level tokenizers make no more tokens than there are bytes."""
-    size = sum(len(message.content.encode("utf-8", "replace")) + TURN_OVERHEAD for message in messages)
-    return size + overhead
+    size = overhead
+    for message in messages:
+        text = message.content
+        size += TURN_OVERHEAD + (len(text) if text.isascii() else len(text.encode("utf-8", "replace")))
+    return size
 
 
 def estimate_tokens(text: str) -> int:

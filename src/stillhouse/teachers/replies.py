@@ -182,7 +182,11 @@ def _inside(data: Mapping[str, Any], first: str, second: str) -> Any:
 
 
 def _count(value: Any) -> int | None:
-    if value is None or isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**40:
+    if value is None:
+        return None
+    if type(value) is int and 0 <= value < 2**40:
+        return value
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 2**40:
         return None
     return int(value)
 

@@ -115,11 +115,17 @@ def _reset_of_spent(headers: Mapping[str, str]) -> float | None:
     return max(spent) if spent else max(every, default=None)
 
 
+_REMAINING = (
+    "x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens", "x-ratelimit-remaining", "ratelimit-remaining",
+)  # fmt: skip
+
+
 def spent(headers: Mapping[str, str]) -> bool:
     """Do the rate-limit headers of a reply say that nothing remains?"""
-    names = ("x-ratelimit-remaining-requests", "x-ratelimit-remaining-tokens", "x-ratelimit-remaining",
-             "ratelimit-remaining")  # fmt: skip
-    return any(_number(headers.get(name)) == 0 for name in names)
+    for name in _REMAINING:  # noqa: SIM110  asked of every reply
+        if name in headers and _number(headers[name]) == 0:
+            return True
+    return False
 
 
 def _number(text: str | None, unit: float = 1.0) -> float | None:

@@ -80,17 +80,20 @@ class Limits:
         self._timer: asyncio.TimerHandle | None = None
         self._turn = 0
 
+    def take(self, tokens: int = 0) -> Slot | None:
+        """The same without waiting: None where there is no leave right now."""
+        self._raise_if_dead()
+        return None if self._queue else self._grant(tokens, asyncio.get_running_loop().time())
+
     async def acquire(self, tokens: int = 0) -> Slot:
         """Wait for leave to send one request of about that many tokens. First come, first served.
 
         May be cancelled at any time. Raises EndpointsDead when no endpoint will ever answer.
         """
+        slot = self.take(tokens)
+        if slot is not None:
+            return slot
         loop = asyncio.get_running_loop()
-        self._raise_if_dead()
-        if not self._queue:
-            slot = self._grant(tokens, loop.time())
-            if slot is not None:
-                return slot
         waiter = _Waiter(loop.create_future(), tokens)
         self._queue.append(waiter)
         self._serve()
@@ -156,7 +159,10 @@ class Limits:
 
     @property
     def dead(self) -> bool:
-        return all([endpoint.state == "dead" for endpoint in self._endpoints.values()])  # noqa: C419  twice a request
+        for endpoint in self._endpoints.values():  # noqa: SIM110  asked twice a request
+            if endpoint.state != "dead":
+                return False
+        return True
 
     def states(self) -> list[EndpointState]:
         """How each endpoint stands."""
@@ -184,11 +190,13 @@ class Limits:
         if not free or self._pace_wait(tokens, now) > 0:
             return None
         self._turn += 1
-        # the least loaded; equals by turns. A resting endpoint gets its one trial first, or it would never come back
-        order = list(range(len(free)))
-        best = min(order, key=lambda at: (free[at].state == "closed", free[at].in_flight / free[at].limit,
-                                          (at - self._turn) % len(free)))  # fmt: skip
-        endpoint = free[best]
+        endpoint = free[0]
+        if len(free) > 1:
+            # the least loaded; equals by turns. A resting one gets its one trial first, or it would never come back
+            order = range(len(free))
+            best = min(order, key=lambda at: (free[at].state == "closed", free[at].in_flight / free[at].limit,
+                                              (at - self._turn) % len(free)))  # fmt: skip
+            endpoint = free[best]
         if self._requests is not None:
             self._requests.take(1, now)
         if self._tokens is not None:
@@ -196,6 +204,8 @@ class Limits:
         return Slot(endpoint.url, now, tokens, trial=endpoint.sent())
 
     def _pace_wait(self, tokens: int, now: float) -> float:
+        if self._requests is None and self._tokens is None:
+            return 0.0
         waits = [0.0]
         if self._requests is not None:
             waits.append(self._requests.wait(1, now))
@@ -205,6 +215,8 @@ class Limits:
 
     def _serve(self) -> None:
         """Serve the queue in its order as far as it goes; set a timer where only time is missing."""
+        if not self._queue and self._timer is None:
+            return
         loop = asyncio.get_running_loop()
         if self.dead:
             faults = {url: endpoint.last_fault for url, endpoint in self._endpoints.items()}

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import ipaddress
 import socket
 import ssl
 from collections import deque
@@ -68,6 +69,7 @@ class _Place:
     path: str
     host_header: str
     shown: str
+    numeric: bool  # an address and no name: there is but one way to it, and no race to run
 
 
 class HttpWire:
@@ -193,7 +195,7 @@ class HttpWire:
                     place.port,
                     ssl=self._context() if place.tls else None,
                     server_hostname=place.host if place.tls else None,
-                    happy_eyeballs_delay=0.25,
+                    happy_eyeballs_delay=None if place.numeric else 0.25,
                 )
         except TimeoutError:
             fault = Fault("timeout", f"{place.shown} does not accept connections: none within {seconds:g} s")
@@ -300,4 +302,12 @@ def _read_url(url: str) -> _Place:
     host = parts.hostname.encode("idna").decode("ascii") if not parts.hostname.isascii() else parts.hostname
     named = f"[{host}]" if ":" in host else host
     usual = port == (443 if tls else 80)
-    return _Place(host, port, tls, path, named if usual else f"{named}:{port}", shown)
+    return _Place(host, port, tls, path, named if usual else f"{named}:{port}", shown, _is_address(host))
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -31,6 +31,7 @@ STUCK_SECONDS = 0.2  # what waits behind an item that runs longer than this is g
 START_SECONDS = 120.0
 START_TRIES = 3
 RESTARTS = 3
+GROW_SECONDS = 0.5  # so much work has to wait before another worker is worth its start
 
 
 class Driver(Protocol):
@@ -103,7 +104,10 @@ class Worker:
 class Crew:
     """All workers of one pool. Used from one thread."""
 
-    def __init__(self, nursery: Nursery, driver: Driver, *, workers: int, recycle_after: int) -> None:
+    def __init__(
+        self, nursery: Nursery, driver: Driver, *, workers: int, recycle_after: int, at_first: int | None = None
+    ) -> None:
+        """workers: how many there are at most; at_first: how many begin (all without), the others as work waits."""
         self.nursery, self.driver = nursery, driver
         self.size, self.recycle_after = workers, recycle_after
         self.workers: dict[str, Worker] = {}
@@ -114,7 +118,7 @@ class Crew:
         self.births = 0
         self.next_number = 0
         driver.read(nursery.control.fileno(), self.on_nursery)
-        for _ in range(workers):
+        for _ in range(workers if at_first is None else min(at_first, workers)):
             self._start_worker()
 
     # ---- driver ----
@@ -272,6 +276,16 @@ class Crew:
                 worker.stuck = True
                 self._double(worker, job)
         self.hand_out()
+        self._grow()
+
+    def _grow(self) -> None:
+        """One more worker, where those that there are have more to do than its start takes."""
+        if not self.queue or len(self.workers) >= self.size or self.broken is not None:
+            return
+        if all(worker.ready for worker in self.workers.values()):
+            waiting = sum(self.seconds.get((job.part, job.method), AHEAD_SECONDS) for job in self.queue)
+            if waiting > GROW_SECONDS or not any(worker.able for worker in self.workers.values()):
+                self._start_worker()
 
     def _overdue(self, worker: Worker, job: Job, seconds: float) -> bool:
         """Whether it is late by its own fault: time in which a busy machine did not let it run is not counted."""

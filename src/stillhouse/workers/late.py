@@ -1,6 +1,7 @@
 """A WorkerPool that starts when it is first needed. In and out: as pool.WorkerPool.call.
 
-Why: a round of batch requests often has nothing to judge, and starting processes takes a second or more.
+Why: a round of batch requests often has nothing to judge, and where verdicts are plain all are given in the loop;
+starting processes takes a second of CPU or more.
 """
 
 from __future__ import annotations
@@ -13,19 +14,22 @@ from stillhouse.workers.pool import WorkerPool
 
 
 class LatePool:
-    """Starts with its first call, or at `start`."""
+    """Starts all of its workers at `start`; else one with the first call, which keeps nobody waiting, and more as
+    work gathers."""
 
     def __init__(self, parts: Mapping[str, Part], workers: int) -> None:
         self._parts, self._workers = parts, workers
         self._pool: WorkerPool | None = None
 
-    def start(self) -> WorkerPool:
+    def start(self) -> None:
+        """Now, and wait for the first. Raises UserMistake or RuntimeError where a part cannot work."""
         if self._pool is None:
             self._pool = WorkerPool(self._parts, workers=self._workers)
-        return self._pool
 
     async def call(self, part: str, method: str, args: tuple[Any, ...], *, deadline: float, tries: int = 1) -> Any:
-        return await self.start().call(part, method, args, deadline=deadline, tries=tries)
+        if self._pool is None:
+            self._pool = WorkerPool(self._parts, workers=self._workers, on_demand=True)
+        return await self._pool.call(part, method, args, deadline=deadline, tries=tries)
 
     def close(self) -> None:
         if self._pool is not None:

@@ -25,6 +25,7 @@ class WorkerPool:
     worker unless canary=False. memory_mb: address space of one worker (RLIMIT_AS). recycle_after: items after which
     a worker is replaced. Returns when the first worker is ready. Raises UserMistake or RuntimeError, with the
     reason, when a part cannot be built or its canary fails. Use it from one thread, `call` from one loop at a time.
+    on_demand: begin one worker without waiting for it, and others when work waits; what is wrong is raised by `call`.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class WorkerPool:
         memory_mb: int = 2048,
         recycle_after: int = 5000,
         canary: bool = True,
+        on_demand: bool = False,
     ) -> None:
         if workers < 1:
             raise UserMistake(f"workers must be at least 1, not {workers}")
@@ -43,8 +45,12 @@ class WorkerPool:
         self._driver: _Select | _Loop = _Select()
         self._ticking = False
         try:
-            self._crew = Crew(self._nursery, self._driver, workers=workers, recycle_after=recycle_after)
-            self._wait_for_one()
+            at_first = 1 if on_demand else None
+            self._crew = Crew(
+                self._nursery, self._driver, workers=workers, recycle_after=recycle_after, at_first=at_first
+            )
+            if not on_demand:
+                self._wait_for_one()
         except BaseException:
             self.close()
             raise
