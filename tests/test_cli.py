@@ -72,6 +72,29 @@ def test_init_writes_a_recipe_that_is_valid_once_its_files_are_there(tmp_path: P
     assert "stands already" in again.stderr
 
 
+def test_what_stands_commented_in_the_template_is_valid_once_it_is_uncommented(tmp_path: Path) -> None:
+    from stillhouse.recipe import parse_recipe
+
+    (tmp_path / "queries.jsonl").write_text('{"query": "What is 1 + 1?", "ground_truth": "2"}\n', encoding="utf-8")
+    (tmp_path / "benchmark.jsonl").write_text('{"query": "What is 2 + 2?"}\n', encoding="utf-8")
+    lines = (ROOT / "src/stillhouse/verbs/recipe.template.yaml").read_text(encoding="utf-8").splitlines()
+    tried = []
+    for place, line in enumerate(lines):
+        found = re.match(r"\s*# (train|evaluate|verify|judges|avoid|decide_by|api_key_env): ?", line)
+        if found:
+            fresh = list(lines)
+            fresh[place] = line.replace("# ", "", 1)
+            for below in range(place + 1, len(lines)) if found[1] == "judges" else ():
+                if not re.match(r"#   \w+:", lines[below]):
+                    break
+                fresh[below] = lines[below].replace("#", "", 1).replace("...", "m")
+            if found[1] == "evaluate":
+                fresh.append("train: {base: embedded}")
+            parse_recipe("\n".join(fresh), "recipe.yaml", tmp_path)
+            tried.append(found[1])
+    assert sorted(tried) == ["api_key_env", "avoid", "decide_by", "evaluate", "judges", "train", "verify", "verify"]
+
+
 def test_what_the_pages_say_to_type_can_be_typed() -> None:
     """Every `stillhouse VERB --option` of the README, the pages and the template is one that the verb has."""
     verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]

@@ -68,9 +68,10 @@ def run_train(
     outputs, lines = [students.write_curves(run.students)], list(notes)
     for name, told in counts.items():
         outputs.append(run.students / name / "excluded.jsonl")
-        for one in told.pop("students"):
+        for one in told["students"]:
             outputs.append(Path(one["folder"]))
             lines.append(_student_line(name, one))
+        told["students"] = [str(one["folder"]) for one in told["students"]]
     return Ended(counts, None if any(options.values()) else outputs, told=lines)
 
 

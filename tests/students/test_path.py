@@ -166,8 +166,9 @@ def test_check_shows_the_mask_and_another_trainer_is_one_option(folder, student_
     assert "a: thinking and answer stand in the text and inside the loss mask" in shown.stdout
     assert re.search(r"^> <think>$", shown.stdout, re.M)
     assert not list(run.glob("6-students/*/seed-*"))
-    written = stillhouse(folder, "train", str(run), "--base", str(student_folder), "--to", "trl")
+    written = stillhouse(folder, "train", str(run), "--base", str(student_folder), "--to", "trl", "--json")
     assert written.returncode == 0, written
+    assert json.loads(written.stdout)["stages"]["train"]["a"]["students"] == [str(run / "6-students/a/trl")]
     assert (run / "6-students/a/trl/train.jsonl").is_file()
     drops = (Path(__file__).parent / "templates/drops_every_thought.jinja").read_text()
     settings = json.loads((student_folder / "tokenizer_config.json").read_text()) | {"chat_template": drops}
