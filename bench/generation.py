@@ -4,9 +4,9 @@
         --peer distilabel=...                  # a peer without an interpreter is named as missing
     python bench/generation.py --only fast long start faults kills --rounds 3 [--mock http://127.0.0.1:8800]
 
-Ours is `stillhouse distill RUN`, whole: the durable journal, math verified by the exact path in workers, outputs. The
-peers ask and write a file. "beyond start-up" is the slope between one row and all; ours runs with one worker, so that
-the start of a second one does not fall into one run and not into the other. Compare ratios, not seconds.
+Ours is `stillhouse distill RUN`, whole: the durable journal, math verified by the exact path, outputs. The peers ask
+and write a file. "beyond start-up" is the slope between one row and all. Each answer here is a plain number, so every
+verdict is given in the loop and no worker starts; one that does need a worker starts it. Compare ratios, not seconds.
 """
 
 from __future__ import annotations
