@@ -64,8 +64,13 @@ def test_a_pool_on_demand_begins_one_worker_and_more_as_work_waits(importable: N
     assert len(all_of_them) == 2
 
 
-def test_a_pool_on_demand_tells_its_first_caller_what_is_wrong(importable: None) -> None:
-    pool = WorkerPool({"good": Part("worker_parts:DeadCanary")}, workers=2, on_demand=True)
+def test_a_pool_on_demand_proves_its_parts_before_the_first_call(importable: None) -> None:
+    with pytest.raises((RuntimeError, UserMistake)):
+        WorkerPool({"good": Part("worker_parts:DeadCanary")}, workers=2, on_demand=True)
+
+
+def test_a_pool_that_does_not_wait_tells_its_first_caller_what_is_wrong(importable: None) -> None:
+    pool = WorkerPool({"good": Part("worker_parts:DeadCanary")}, workers=2, on_demand=True, wait=False)
     with pool, pytest.raises((RuntimeError, UserMistake)):
         call(pool, "__call__", 1)
 

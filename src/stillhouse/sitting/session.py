@@ -181,8 +181,8 @@ class _Session:
                 self.open_rounds(journal)
                 pool = LatePool(self.parts, self.workers or max(1, (os.cpu_count() or 2)))
                 live = not all(seat.spec.batch for seat in self.seats)
-                if live and not all(verifier.at_once for verifier in self.at.values()):
-                    pool.start()  # every reply will need them, and what is wrong with them is told before one is paid
+                if live:  # what is wrong with a verifier is told before a reply is paid for
+                    pool.start(whole=not all(verifier.at_once for verifier in self.at.values()))
                 loop = Loop(
                     self.table, self.seats, judges,
                     verifiers=self.at,

@@ -25,7 +25,8 @@ class WorkerPool:
     worker unless canary=False. memory_mb: address space of one worker (RLIMIT_AS). recycle_after: items after which
     a worker is replaced. Returns when the first worker is ready. Raises UserMistake or RuntimeError, with the
     reason, when a part cannot be built or its canary fails. Use it from one thread, `call` from one loop at a time.
-    on_demand: begin one worker without waiting for it, and others when work waits; what is wrong is raised by `call`.
+    on_demand: begin one worker, and others when work waits. wait: for the first to be ready; else what is wrong with
+    the parts is raised by `call`.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class WorkerPool:
         recycle_after: int = 5000,
         canary: bool = True,
         on_demand: bool = False,
+        wait: bool = True,
     ) -> None:
         if workers < 1:
             raise UserMistake(f"workers must be at least 1, not {workers}")
@@ -49,13 +51,14 @@ class WorkerPool:
             self._crew = Crew(
                 self._nursery, self._driver, workers=workers, recycle_after=recycle_after, at_first=at_first
             )
-            if not on_demand:
+            if wait:
                 self._wait_for_one()
         except BaseException:
             self.close()
             raise
 
     def _wait_for_one(self) -> None:
+        """Until a worker has built its parts and passed their canaries. Raises what is wrong with them."""
         assert isinstance(self._driver, _Select)  # noqa: S101  set a few lines above
         while not any(worker.ready for worker in self._crew.workers.values()):
             self._driver.wait(TICK_SECONDS)
