@@ -108,6 +108,7 @@ class Door(asyncio.Protocol):
     def __init__(self) -> None:
         self.buffer = b""
         self.waiting = 0
+        self.last = False  # the client reads until the connection ends, as datatrove's does
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport: Any = transport
@@ -134,6 +135,7 @@ class Door(asyncio.Protocol):
 
     def serve(self, head: bytes, body: bytes) -> None:
         method, path, _ = head.split(b" ", 2)
+        self.last = b"\r\nconnection: close" in head.lower()
         if method == b"GET":
             self.transport.write(whole(200, control(path.decode())))
             return
@@ -190,6 +192,8 @@ class Door(asyncio.Protocol):
                 if not fault:
                     MOCK.paid[number] += 1
                 write(whole(200, body))
+        if self.last:
+            self.transport.close()
 
 
 def control(path: str) -> bytes:
