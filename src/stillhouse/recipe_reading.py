@@ -64,8 +64,8 @@ def parse_recipe(text: str, name: str = "recipe.yaml", folder: Path = Path()) ->
         recipe = _sound_rest(value, error)
     if recipe is not None:
         for place, words in mistakes_across(recipe, folder):
-            mark, path, _ = find(node, place, False)
-            problems.append(f"{caret(text, name, *mark)}\n  {path}: {words}")
+            at, path, _ = find(node, place, key_itself=False)
+            problems.append(f"{caret(text, name, *at)}\n  {path}: {words}")
     if problems or recipe is None:
         raise UserMistake(*sorted(problems, key=lambda told: _place(told, name)))
     return recipe

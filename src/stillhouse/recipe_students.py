@@ -207,7 +207,7 @@ def _benchmark(one: BenchmarkSettings, folder: Path, apart_from: Path | None, ce
     return Part("stillhouse.benchmarks.benchmark:chosen", inner)
 
 
-def benchmarkfiles_of(recipe: Recipe, folder: Path) -> list[Path]:
+def benchmark_files(recipe: Recipe, folder: Path) -> list[Path]:
     """The local files that the recipe's benchmarks are read from."""
     read = [read_named(one) if isinstance(one, str) else one for one in recipe.evaluate.benchmarks]
     paths = [p for one in read for p in (one.path, *(entry.path for entry in one.queries or ())) if p]
