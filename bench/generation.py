@@ -12,12 +12,16 @@ verdict is given in the loop and no worker starts; one that does need a worker s
 from __future__ import annotations
 
 import argparse
+import heapq
 import json
 import os
+import random
 import statistics
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -158,25 +162,59 @@ def fast(mock: Mock, peers: dict[str, str], *, rows: int, rounds: int) -> None:
               f"{rss:>8.0f}{pss:>8.0f}{told:>11,}", flush=True)  # fmt: skip
 
 
+def fastest(rows: int, in_flight: int, least: float, most: float) -> float:
+    """Seconds from the first request to the last reply of a client that costs nothing and never leaves a place empty,
+    with latencies uniform in [least, most]: more than rows / in_flight * mean, as the last replies come by themselves.
+    """
+    dice, ends = random.Random(1), [0.0] * in_flight
+    for _ in range(rows):
+        heapq.heapreplace(ends, ends[0] + dice.uniform(least, most))
+    return max(ends)
+
+
 def long(mock: Mock, peers: dict[str, str], *, rows: int, rounds: int) -> None:
-    """2 s +- 0.5 s, 40 kB, 1,024 in flight: wall time beside the ideal, and memory."""
-    ideal = rows / 1024 * 2.0
-    print(f"\n2 s +- 0.5 s, 40 kB, 1,024 in flight, {rows:,} rows: ideal {ideal:.1f} s\n", flush=True)
-    print(f"{'':12}{'wall s':>9}{'less start-up':>15}{'to ideal':>10}{'CPU s':>8}{'RSS MB':>8}{'all MB':>8}"
-          f"{'most in flight':>16}{'delivered':>11}", flush=True)  # fmt: skip
+    """2 s +- 0.5 s, 40 kB, 1,024 in flight: wall time beside that of a client that costs nothing, and memory."""
+    ideal = fastest(rows, 1024, 1.5, 2.5)
+    print(f"\n2 s +- 0.5 s, 40 kB, 1,024 in flight, {rows:,} rows: a client that costs nothing takes {ideal:.1f} s "
+          f"(without the last replies' wait {rows / 1024 * 2:.1f} s)\n", flush=True)  # fmt: skip
+    print(f"{'':12}{'wall s':>9}{'asking':>9}{'to ideal':>10}{'less start-up':>15}{'to ideal':>10}{'CPU s':>8}"
+          f"{'RSS MB':>8}{'all MB':>8}{'most in flight':>16}{'delivered':>11}", flush=True)  # fmt: skip
     for name in ("stillhouse", *(p for p in peers if p in ("datatrove", "openai"))):
         for _ in range(rounds):
             both = []
             for count in (1, rows):
                 mock.set(latency_ms=2000, jitter_ms=500, bytes=40000)
-                both.append(ours(mock, count, 1024) if name == "stillhouse" else
-                            theirs(name, peers[name], mock, count, 1024))  # fmt: skip
+                with watched(mock) as span:
+                    both.append(ours(mock, count, 1024) if name == "stillhouse" else
+                                theirs(name, peers[name], mock, count, 1024))  # fmt: skip
             one, many = both
-            work = many["wall"] - max(0.0, one["wall"] - 2.0)
-            print(f"{name:12}{many['wall']:>9.1f}{work:>15.1f}{work / ideal:>9.2f}x{many['cpu']:>8.1f}"
-                  f"{many['peak_rss_mb']:>8.0f}{many['peak_pss_mb']:>8.0f}{mock.stats()['max_inflight']:>16,}"
-                  f"{many['delivered']:>11,}", flush=True)  # fmt: skip
+            work, asking = many["wall"] - max(0.0, one["wall"] - 2.0), span[1] - span[0]
+            print(f"{name:12}{many['wall']:>9.1f}{asking:>9.1f}{asking / ideal:>9.2f}x{work:>15.1f}"
+                  f"{work / ideal:>9.2f}x{many['cpu']:>8.1f}{many['peak_rss_mb']:>8.0f}{many['peak_pss_mb']:>8.0f}"
+                  f"{mock.stats()['max_inflight']:>16,}{many['delivered']:>11,}", flush=True)  # fmt: skip
     mock.set()
+
+
+@contextmanager
+def watched(mock: Mock) -> Iterator[list[float]]:
+    """Seconds at which the first request came and the last whole reply went, as the mock saw them (to 50 ms)."""
+    span, over = [0.0, 0.0], threading.Event()
+
+    def watch() -> None:
+        paid = 0
+        while not over.wait(0.05):
+            stats, now = mock.stats(), time.monotonic()
+            span[0] = span[0] or now * bool(stats["requests"])
+            if stats["ok"] > paid:
+                span[1], paid = now, stats["ok"]
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield span
+    finally:
+        over.set()
+        thread.join()
 
 
 def main() -> None:

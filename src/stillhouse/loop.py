@@ -42,7 +42,7 @@ class Pool(Protocol):
     async def call(self, part: str, method: str, args: tuple[Any, ...], *, deadline: float, tries: int = 1) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Judged:
     """One verdict with its key: what the verdict log stores. judge: key of the judge's reply, where one spoke."""
 
@@ -145,14 +145,24 @@ class Loop:
         self.asker.drain(outcome, problem)
 
     async def _feed(self, seat: Seat) -> None:
-        """Pairs in the order of their keys, as many at a time as keep the endpoint and the verifiers busy."""
+        """Pairs in the order of their keys, as many at a time as keep the endpoint busy; and as pairs wait for
+        something else (a worker, a judge, the end of a back-off), some more in their places."""
         most = seat.spec.max_in_flight * len(seat.spec.endpoints)
         open_pairs = np.flatnonzero(seat.pairs.states() == WAITING)
         if self.wanted is not None:
             open_pairs = np.intersect1d(open_pairs, self.wanted, assume_unique=True)
         following = self.table.read_at(open_pairs)  # one walk over the table: each pair goes to whoever is free
+        spares = most // 4 + 32
+
+        def relief() -> None:
+            nonlocal spares
+            if spares and not self.asker.draining:
+                spares -= 1
+                group.create_task(self._pairs(seat, following))
+
         async with asyncio.TaskGroup() as group:
-            for _ in range(min(most + most // 4 + 32, len(open_pairs))):
+            seat.relief = relief
+            for _ in range(min(most, len(open_pairs))):
                 group.create_task(self._pairs(seat, following))
 
     async def _pairs(self, seat: Seat, following: Iterator[tuple[Query, int]]) -> None:
@@ -258,6 +268,7 @@ class Loop:
 
     async def _work(self, seat: Seat, part: str, method: str, args: tuple[Any, ...], deadline: float) -> Any:
         """A verifier's call in a worker. Two time-outs or deaths on the same answer are a final unknown."""
+        seat.step_aside()
         try:
             async with self._benches[seat.name]:
                 return await self.pool.call(part, method, args, deadline=deadline, tries=2)
@@ -266,6 +277,7 @@ class Loop:
 
     async def _ruling(self, judge: Seat, seat: Seat, query: Query, ask: Ask) -> Response:
         """A judge's reply: from the journal, from another pair that asks the same right now, or asked and paid."""
+        seat.step_aside()
         request = plea(judge.teacher, query, ask)
         known = self.memory.response(request.key, request.max_tokens)
         task = self._rulings.get(request.key)

@@ -53,7 +53,7 @@ class Teller:
             return
         if self.console.is_terminal:
             with Live(console=self.console, refresh_per_second=4, transient=True) as live:
-                yield lambda rows: live.update(_table(rows))
+                yield lambda rows: live.update(_table(rows, stage))
             return
         last = 0.0
 
@@ -62,7 +62,7 @@ class Teller:
             if time.monotonic() - last >= LINE_SECONDS:
                 last = time.monotonic()
                 for row in rows:
-                    figures = zip(COLUMNS, cells(row), strict=True)
+                    figures = cells(row, stage).items()
                     self.say(f"{stage:8} " + ", ".join(f"{name} {cell}" for name, cell in figures if cell != "-"))
 
         yield lines
@@ -102,10 +102,6 @@ def _scalars(counts: Mapping[str, Any], *, zero: bool = False) -> str:
     return ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in shown.items())
 
 
-COLUMNS = (
-    "teacher", "verified", "attempts/verified", "tok/s", "429s", "in flight", "so far", "projected", "$/verified",
-    "ETA",
-)  # fmt: skip
 _FIGURES: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("queries", ("queries",)),
     ("verified", ("verified",)),
@@ -137,31 +133,38 @@ def _span(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def cells(row: Progress) -> list[str]:
-    """The figures of one teacher, in the order of COLUMNS; `-` for what is not known."""
+def cells(row: Progress, stage: str = "distill") -> dict[str, str]:
+    """The figures of one teacher, or of a candidate of evaluate, by their heads; `-` for what is not known."""
+    share = f"({100 * (row.verified_share or 0):.1f} %)"
     eta = "done" if row.eta_seconds == 0 else "-" if row.eta_seconds is None else _span(row.eta_seconds)
-    return [
-        row.teacher,
-        f"{row.verified:,}/{row.queries:,} ({100 * (row.verified_share or 0):.1f} %)",
-        "-" if row.attempts_per_verified is None else f"{row.attempts_per_verified:.2f}",
-        "-" if row.tokens_per_second is None else f"{row.tokens_per_second:,.0f}",
-        f"{row.rate_limited:,}",
-        f"{row.in_flight:,}/{row.limit:,}",
-        _dollars(row.spent_usd),
-        _dollars(row.projected_usd),
-        "-" if row.cost_per_verified_usd is None else dollars(row.cost_per_verified_usd),
-        row.dead or eta,
-    ]
+    if stage == "evaluate":  # a fixed number of samples, whatever passes: nothing is asked until it is verified
+        told = {"candidate": row.teacher, "items": f"{row.rested:,}/{row.queries:,}", "replies": f"{row.attempts:,}"}
+    else:
+        per = row.attempts_per_verified
+        told = {"teacher": row.teacher, "verified": f"{row.verified:,}/{row.queries:,} {share}",
+                "attempts/verified": "-" if per is None else f"{per:.2f}"}  # fmt: skip
+    told |= {
+        "tok/s": "-" if row.tokens_per_second is None else f"{row.tokens_per_second:,.0f}",
+        "429s": f"{row.rate_limited:,}",
+        "in flight": f"{row.in_flight:,}/{row.limit:,}",
+        "so far": _dollars(row.spent_usd),
+        "projected": _dollars(row.projected_usd),
+    }
+    if stage != "evaluate":
+        per = row.cost_per_verified_usd
+        told["$/verified"] = "-" if per is None else dollars(per)
+    return told | {"ETA": row.dead or eta}
 
 
 def _dollars(value: float | None) -> str:
     return "-" if value is None else f"${value:,.2f}"
 
 
-def _table(rows: Sequence[Progress]) -> Table:
+def _table(rows: Sequence[Progress], stage: str) -> Table:
     table = Table(box=None, pad_edge=False)
-    for index, column in enumerate(COLUMNS):
+    told = [cells(row, stage) for row in rows]
+    for index, column in enumerate(told[0] if told else ()):
         table.add_column(column, justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in cells(row)))
+    for row in told:
+        table.add_row(*(Text(cell) for cell in row.values()))
     return table

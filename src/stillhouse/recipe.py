@@ -1,14 +1,11 @@
-"""A recipe: YAML in, typed settings out, and the only place where names become parts of the shelves.
+"""A recipe's names become parts of the shelves: the only place that knows the shelves' files.
 
-Every mistake is told at once with file, line, column and caret. The text is composed into nodes (for the marks),
-validated by pydantic models that forbid unknown keys, and each error is put back onto its node.
+In: typed settings (recipe_reading.py makes them from YAML). Out: `Parts`, every part as a picklable spec; and the
+recipe as a run keeps it.
 """
 
 from __future__ import annotations
 
-import copy
-import difflib
-import glob
 import json
 import math
 from collections.abc import Collection
@@ -18,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import ValidationError
 
-from stillhouse.mistakes import RecipeLoader, caret, construct, doubled_keys, find, told_errors
-from stillhouse.recipe_checks import read_named, student_mistakes
+from stillhouse.recipe_checks import BENCHMARKS, files_of, read_named
+from stillhouse.recipe_reading import load_recipe as load_recipe
+from stillhouse.recipe_reading import parse_recipe as parse_recipe
 from stillhouse.records import Part, Price, TeacherSpec, Terms, UserMistake, Votes
 from stillhouse.settings import (
     BenchmarkSettings,
@@ -33,216 +30,6 @@ from stillhouse.settings import (
 )
 from stillhouse.teachers.embedded import FAMILY as EMBEDDED_FAMILY
 from stillhouse.teachers.profiles import Profile, family_of, find_profile
-
-STAGES = ("curate", "distill", "filter", "export", "train", "evaluate", "compare", "report")
-PROFILES = ("am-thinking-v1", "qwen3-235b-a22b", "deepseek-r1", "generic", "embedded", "recorded", "champ")
-
-
-def load_recipe(path: Path) -> Recipe:
-    """Read and validate a recipe file. Raises UserMistake with every mistake, each with line, column and caret."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        near = difflib.get_close_matches(path.name, [p.name for p in path.parent.glob("*.yaml")], 1)
-        hint = f"; did you mean {path.parent / near[0]}?" if near else "; `stillhouse init` writes one"
-        raise UserMistake(f"{path}: there is no such recipe{hint}") from None
-    except IsADirectoryError:
-        held = f"; to go on with this run: `stillhouse run {path / 'recipe.yaml'} --out {path}`"
-        hint = held if (path / "recipe.yaml").is_file() else "; `stillhouse init` writes one"
-        raise UserMistake(f"{path}: is a folder, and a recipe is a file{hint}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserMistake(f"{path}: cannot be read: {error}") from error
-    return parse_recipe(text, str(path), path.parent)
-
-
-def parse_recipe(text: str, name: str = "recipe.yaml", folder: Path = Path()) -> Recipe:
-    """The same for a text; `name` stands in the messages, paths are sought in `folder`."""
-    try:
-        node = yaml.compose(text, Loader=RecipeLoader)
-        if node is None:
-            raise UserMistake(f"{name}: the recipe is empty; `stillhouse init` writes one to start from")
-        doubled = doubled_keys(node)
-        value = construct(node)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = caret(text, name, mark.line, mark.column) if mark else name
-        raise UserMistake(f"{where}\n  not YAML: {error.problem or error.context}") from None
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UserMistake(f"{name}: not YAML: {error}") from None
-    problems = [
-        f"{caret(text, name, key.start_mark.line, key.start_mark.column)}\n  {key.value} stands twice: keep one"
-        for key in doubled
-    ]
-    recipe = None
-    try:
-        recipe = Recipe.model_validate(value)
-    except ValidationError as error:
-        problems += told_errors(error, node, text, name)
-        recipe = _sound_rest(value, error)
-    if recipe is not None:
-        problems += _across(recipe, node, text, name, folder)
-    if problems or recipe is None:
-        raise UserMistake(*sorted(problems, key=lambda told: _place(told, name)))
-    return recipe
-
-
-def _place(told: str, name: str) -> tuple[int, int]:
-    """Line and column of a told mistake, so that they are read from top to bottom."""
-    line, column = told.removeprefix(f"{name}:").split("\n", 1)[0].split(":")[:2]
-    return int(line), int(column)
-
-
-SOUND: dict[str, Any] = {"base_url": "http://unsound", "model": "unsound", "price": {"input": 1.0, "output": 1.0}}
-
-
-def _sound_rest(value: Any, error: ValidationError) -> Recipe | None:
-    """The recipe without what is unsound, so that mistakes across settings are told in the same go.
-
-    A value that is wrong is left out, or replaced where its absence would be told as one more mistake; an entry of a
-    list that cannot stand without it gets a stand-in.
-    """
-    if not isinstance(value, dict):
-        return None
-    rest: dict[str, Any] = copy.deepcopy(value)
-    for mend in (_leave_out, _leave_out, _leave_out, _stand_in):
-        for item in error.errors():
-            mend(rest, item["loc"])
-        rest.setdefault("name", "unnamed")
-        rest["queries"] = rest.get("queries") or [{"demo": True}]
-        rest["teachers"] = rest.get("teachers") or [{"name": "unsound", "profile": "embedded"}]
-        try:
-            return Recipe.model_validate(rest)
-        except ValidationError as still:
-            error = still
-    return None
-
-
-def _leave_out(rest: dict[str, Any], loc: tuple[int | str, ...]) -> None:
-    """Take the innermost key on the way to an error out of its mapping."""
-    holder: Any = rest
-    last: tuple[Any, Any] | None = None
-    for step in loc:
-        if isinstance(holder, dict) and step in holder:
-            last = (holder, step)
-        elif not (isinstance(holder, list) and isinstance(step, int) and step < len(holder)):
-            break  # the model's own name for a kind of value
-        holder = holder[step]
-    if last is None or isinstance(last[0][last[1]], list):
-        return
-    if last[1] in SOUND and last[0][last[1]] != SOUND[last[1]]:
-        last[0][last[1]] = SOUND[last[1]]
-    else:
-        del last[0][last[1]]
-
-
-def _stand_in(rest: dict[str, Any], loc: tuple[int | str, ...]) -> None:
-    """What still does not stand: a stand-in for an entry of a list, nothing for a setting."""
-    top, rows = str(loc[0]) if loc else "", rest.get(str(loc[0])) if loc else None
-    if top in ("queries", "teachers"):
-        if isinstance(rows, list) and len(loc) > 1 and isinstance(loc[1], int) and loc[1] < len(rows):
-            rows[loc[1]] = {"demo": True} if top == "queries" else {"name": f"unsound-{loc[1]}", "profile": "embedded"}
-        else:
-            rest.pop(top, None)
-    else:
-        rest.pop(top, None)
-
-
-def _files(path: str, folder: Path) -> list[Path]:
-    """What a path of the recipe names: files or folders, beside the recipe or else in the current folder."""
-    for place in (folder, Path()):
-        if glob.has_magic(path):
-            found = [Path(p) for p in sorted(glob.glob(str(place / path), recursive=True))]  # noqa: PTH207  absolute patterns
-        else:
-            found = [place / path] if (place / path).exists() else []
-        if found:
-            return found
-    return []
-
-
-def _missing(path: str, folder: Path) -> bool:
-    """Whether a path names nothing here. What stands in an object store (`s3://...`) is looked for when it is read."""
-    return "://" not in path and not _files(path, folder)
-
-
-def _across(recipe: Recipe, node: yaml.Node, text: str, name: str, folder: Path) -> list[str]:
-    """What one setting alone cannot tell: names that clash, budgets without prices, profiles without endpoints."""
-    problems: list[str] = []
-
-    def at(*loc: int | str, key: bool = False) -> str:
-        mark, path, _ = find(node, loc, key)
-        return f"{caret(text, name, *mark)}\n  {path}: "
-
-    seen: dict[str, int] = {}
-    for i, teacher in enumerate(recipe.teachers):
-        first = seen.setdefault(teacher.name.lower(), i)
-        if first != i:
-            problems.append(at("teachers", i, "name") + f"teachers[{first}] has this name too: a name is a folder")
-        problems += [at("teachers", i, *loc) + words for loc, words in _teacher_mistakes(teacher)]
-        budget = "budget_usd" if teacher.budget_usd is not None else None
-        if teacher.price is None and teacher.profile not in ("embedded", "recorded", "champ"):
-            if budget:
-                problems.append(at("teachers", i, budget) + "a budget needs the teacher's price")
-            elif recipe.distill.budget_usd is not None:
-                problems.append(at("distill", "budget_usd") + f"a budget needs prices, and {teacher.name} has none")
-    for kind, judge in recipe.judges:
-        if judge is not None and judge.profile == "generic" and judge.part is None:
-            if judge.base_url is None and judge.base_urls is None:
-                problems.append(at("judges", kind) + "base_url is missing")
-            if recipe.distill.budget_usd is not None and judge.price is None:
-                problems.append(at("judges", kind) + "a budget needs prices, and this judge has none")
-    vote = recipe.verify.references
-    if "vote" in (vote.missing, vote.suspect) and len(recipe.teachers) < vote.teachers:
-        told = f"a vote needs {vote.teachers} teachers, and the recipe has {len(recipe.teachers)}"
-        problems.append(at("verify", "references") + told)
-    scorer = recipe.filter.perplexity
-    own = scorer.budget_usd if scorer and scorer != "embedded" else None
-    limited = recipe.distill.budget_usd is not None or own is not None
-    if limited and scorer and scorer != "embedded" and scorer.price is None:
-        problems.append(at("filter", "perplexity") + "a budget needs prices, and the perplexity model has none")
-    for i, avoided in enumerate(recipe.curate.avoid):
-        if isinstance(avoided, str):
-            wanted, _, path = avoided.partition("=")
-            if wanted not in BENCHMARKS and avoided != "demo":
-                hint = f"the benchmarks are {', '.join(BENCHMARKS)}; a file is {{path: FILE, name: NAME}}"
-                problems.append(at("curate", "avoid", i) + f"there is no benchmark {avoided!r}; {hint}")
-            elif path and _missing(path, folder):
-                problems.append(at("curate", "avoid", i) + f"there is no such file or folder: {path}")
-        elif _missing(avoided.path, folder):
-            problems.append(at("curate", "avoid", i, "path") + f"there is no such file or folder: {avoided.path}")
-    for i, entry in enumerate(recipe.queries):
-        if entry.path is not None and entry.mapping is None and _missing(entry.path, folder):
-            problems.append(at("queries", i, "path") + f"there is no such file or folder: {entry.path}")
-    problems += [at(*loc) + words for loc, words in student_mistakes(recipe, lambda p: _files(p, folder), BENCHMARKS)]
-    return problems
-
-
-def _teacher_mistakes(teacher: TeacherSettings) -> list[tuple[tuple[str, ...], str]]:
-    if teacher.part is not None:
-        return []
-    if teacher.profile not in PROFILES:
-        near = difflib.get_close_matches(teacher.profile, PROFILES, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        return [(("profile",), f"unknown profile {teacher.profile!r}; known: {', '.join(PROFILES)}{hint}")]
-    told: list[tuple[tuple[str, ...], str]] = []
-    if teacher.profile == "recorded":
-        if teacher.path is None:
-            told.append(((), "a recorded teacher needs path: the JSONL of its replies"))
-    elif teacher.profile == "champ":
-        if teacher.model is None:
-            told.append(((), "a champ teacher needs model: GPT-4 Turbo, GPT-4, GPT-3.5 or PaLM 2 Medium"))
-    elif teacher.profile != "embedded":
-        if teacher.base_url is None and not teacher.base_urls:
-            told.append(((), "base_url is missing: the endpoint's address, like http://127.0.0.1:8000/v1"))
-        if teacher.model is None:
-            told.append(((), "model is missing: the name that the endpoint serves it under"))
-    if teacher.batch and teacher.profile in ("embedded", "recorded", "champ"):
-        told.append((("batch",), f"{teacher.profile} cannot be asked by batch files: that takes a chat endpoint"))
-    if teacher.base_url is not None and teacher.base_urls is not None:
-        told.append((("base_urls",), "give base_url or base_urls, not both"))
-    return told
-
-
-# -- from names to parts of the shelves ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,11 +55,11 @@ def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
     """All parts of a recipe. folder: where relative paths are sought first."""
     judges = _judges(recipe)
     auditor = judges.pop("audit", None)
-    read = [f for entry in recipe.queries if entry.path for f in _files(entry.path, folder)]
+    read = [f for entry in recipe.queries if entry.path for f in files_of(entry.path, folder)]
     avoid = _avoid(recipe, folder)
-    read += [f for _, part in avoid for f in _files(str(part.settings.get("path") or ""), folder)]
+    read += [f for _, part in avoid for f in files_of(str(part.settings.get("path") or ""), folder)]
     return Parts(
-        sources=[_source(entry, folder) for entry in recipe.queries],
+        sources=[source_part(entry, folder) for entry in recipe.queries],
         avoid=avoid,
         query_filters=[Part(f"stillhouse.filters.query_text:{name}") for name in QUERY_FILTERS]
         + [Part(path) for path in recipe.curate.filters],
@@ -294,18 +81,17 @@ def parts(recipe: Recipe, folder: Path = Path()) -> Parts:
 EMBEDDED_SCORES = 32  # texts that are scored side by side; the server has as many slots as it wants
 _FILES = "stillhouse.sources.files:Files"
 QUERY_FILTERS = ("oversized", "odd_characters", "incomplete", "url", "table", "image")
-BENCHMARKS = {"aime2024": "aime", "aime2025": "aime", "math500": "math500", "livecodebench": "livecodebench"}
 
 
-def _path(path: str, folder: Path) -> str:
+def absolute(path: str, folder: Path) -> str:
     """A path of the recipe as it is opened, absolute: beside the recipe, else in the current folder."""
     if "://" in path:
         return path
-    beside = _files(path, folder) and _files(path, folder)[0].is_relative_to(folder)
+    beside = files_of(path, folder) and files_of(path, folder)[0].is_relative_to(folder)
     return str(((folder if beside else Path()) / path).absolute())
 
 
-def _source(entry: QueriesSettings, folder: Path) -> Part:
+def source_part(entry: QueriesSettings, folder: Path) -> Part:
     own: dict[str, Any] = {
         k: v for k, v in {"category": entry.category, "source": entry.source, "limit": entry.limit}.items() if v
     }
@@ -313,9 +99,9 @@ def _source(entry: QueriesSettings, folder: Path) -> Part:
         return Part(entry.part, entry.settings)
     if entry.path is not None:
         if entry.mapping is not None:
-            place = {"mapping": entry.mapping, "path": _path(entry.path, folder)}
+            place = {"mapping": entry.mapping, "path": absolute(entry.path, folder)}
             return Part("stillhouse.sources.mappings:Mapped", own | place | entry.settings)
-        settings = own | {"path": _path(entry.path, folder), "terms": entry.terms}
+        settings = own | {"path": absolute(entry.path, folder), "terms": entry.terms}
         columns = {"columns": entry.columns} if entry.columns else {}
         return Part("stillhouse.sources.files:Files", settings | columns | entry.settings)
     if entry.champ:
@@ -347,7 +133,7 @@ def _avoid(recipe: Recipe, folder: Path) -> list[tuple[str, Part]]:
             found.append((name, _avoided(one or BenchmarkSettings(name=name, path=path or None), folder)))
         else:
             columns = {"columns": {"query": entry.column}} if entry.column else {}
-            settings = {"path": _path(entry.path, folder), "category": "other", "source": entry.name, **columns}
+            settings = {"path": absolute(entry.path, folder), "category": "other", "source": entry.name, **columns}
             found.append((entry.name, Part(_FILES, settings)))
     named = {name for name, _ in found}
     every = [(str(one.name or one.part), one) for one in evaluated if not one.queries]
@@ -355,7 +141,7 @@ def _avoid(recipe: Recipe, folder: Path) -> list[tuple[str, Part]]:
 
 
 def _avoided(one: BenchmarkSettings, folder: Path) -> Part:
-    settings = ({"path": _path(one.path, folder)} if one.path else {}) | ({"hub": one.hub} if one.hub else {})
+    settings = ({"path": absolute(one.path, folder)} if one.path else {}) | ({"hub": one.hub} if one.hub else {})
     return Part(one.part or f"stillhouse.benchmarks.{BENCHMARKS[str(one.name)]}:{one.name}", settings | one.settings)
 
 
@@ -481,11 +267,11 @@ def _perplexity(recipe: Recipe) -> tuple[TeacherSpec, Part] | None:
         part = Part("stillhouse.teachers.embedded_perplexity:EmbeddedPerplexity", {"name": name})
         return TeacherSpec(name, part, max_in_flight=EMBEDDED_SCORES, family=EMBEDDED_FAMILY), judge
     fields = ("base_url", "base_urls", "model", "revision", "api_key_env", "timeout", "api")
-    settings = _given(wanted, fields) | {"name": name}
+    settings = set_fields(wanted, fields) | {"name": name}
     if wanted.price is not None:
         settings["price"] = wanted.price.model_dump(exclude_none=True)
     part = Part("stillhouse.teachers.perplexity:PromptLogprobs", settings)
-    return _spec(name, wanted, part, find_profile("judge"), 1), judge
+    return spec_of(name, wanted, part, find_profile("judge"), 1), judge
 
 
 def _judges(recipe: Recipe) -> dict[str, TeacherSpec]:
@@ -529,7 +315,7 @@ def _embedded(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def _endpoint_spec(name: str, entry: JudgeSettings, counter: str) -> TeacherSpec:
-    settings = _given(entry, ENDPOINT_FIELDS) | {"name": name}
+    settings = set_fields(entry, ENDPOINT_FIELDS) | {"name": name}
     if entry.price is not None:
         settings["price"] = entry.price.model_dump(exclude_none=True)
     if entry.part is not None:
@@ -541,11 +327,11 @@ def _endpoint_spec(name: str, entry: JudgeSettings, counter: str) -> TeacherSpec
     else:
         counts = {"counter": tokenizer(counter)}
         part = Part("stillhouse.teachers.openai:OpenAI", settings | {"profile": "judge"} | counts)
-    return _spec(name, entry, part, find_profile("judge"), entry.max_tokens or 1024)
+    return spec_of(name, entry, part, find_profile("judge"), entry.max_tokens or 1024)
 
 
 def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpec:
-    settings: dict[str, Any] = _given(entry, ENDPOINT_FIELDS + TEACHER_FIELDS) | {"name": entry.name}
+    settings: dict[str, Any] = set_fields(entry, ENDPOINT_FIELDS + TEACHER_FIELDS) | {"name": entry.name}
     profile = find_profile("generic" if entry.profile in ("embedded", "recorded", "champ") else entry.profile)
     usual = min(profile.max_tokens, recipe.train.max_tokens)
     limit = entry.max_tokens or recipe.distill.max_tokens or usual
@@ -562,7 +348,7 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
             "stillhouse.teachers.embedded:Embedded", _embedded(settings) | {"max_tokens": limit} | entry.settings
         )
     elif entry.profile == "recorded":
-        keep: dict[str, Any] = {"name": entry.name, "path": _path(entry.path or "", folder)}
+        keep: dict[str, Any] = {"name": entry.name, "path": absolute(entry.path or "", folder)}
         keep |= {k: v for k, v in settings.items() if k in ("model", "thinking", "terms")}
         part = Part("stillhouse.teachers.recorded:Recorded", keep | entry.settings)
     elif entry.profile == "champ":
@@ -571,7 +357,7 @@ def _teacher(entry: TeacherSettings, recipe: Recipe, folder: Path) -> TeacherSpe
     else:
         settings |= {"profile": entry.profile, "max_tokens": limit, "counter": tokenizer(recipe.tokenizer)}
         part = Part("stillhouse.teachers.openai:OpenAI", settings | entry.settings)
-    spec = _spec(entry.name, entry, part, profile, limit)
+    spec = spec_of(entry.name, entry, part, profile, limit)
     usual_terms: dict[str, Terms] = {"champ": "no", "embedded": "yes"}
     terms = entry.terms or usual_terms.get(entry.profile, profile.terms)
     family = EMBEDDED_FAMILY if entry.profile == "embedded" and entry.family is None else spec.family
@@ -596,7 +382,7 @@ def demo_examples(name: str) -> dict[str, Any]:
     return dict(EXAMPLES if name == "demo" else DIRECT)
 
 
-def _spec(name: str, entry: EndpointSettings, part: Part, profile: Profile, limit: int) -> TeacherSpec:
+def spec_of(name: str, entry: EndpointSettings, part: Part, profile: Profile, limit: int) -> TeacherSpec:
     urls = tuple(entry.base_urls or ([entry.base_url] if entry.base_url else [""]))
     return TeacherSpec(
         name=name, part=part, model=entry.model or "", endpoints=urls, max_in_flight=entry.max_in_flight,
@@ -609,7 +395,7 @@ def _spec(name: str, entry: EndpointSettings, part: Part, profile: Profile, limi
     )  # fmt: skip
 
 
-def _given(entry: EndpointSettings, names: tuple[str, ...]) -> dict[str, Any]:
+def set_fields(entry: EndpointSettings, names: tuple[str, ...]) -> dict[str, Any]:
     """What has a value; null leaves it to the teacher's profile. So a frozen recipe says what the first one said."""
     return {name: value for name in names if (value := getattr(entry, name, None)) is not None}
 
@@ -634,9 +420,9 @@ def frozen(recipe: Recipe, folder: Path) -> str:
     value = recipe.model_dump(mode="json", by_alias=True)
     for entry in [*value["queries"], *value["teachers"], *(a for a in value["curate"]["avoid"] if isinstance(a, dict))]:
         if entry.get("path"):
-            entry["path"] = _path(entry["path"], folder)
+            entry["path"] = absolute(entry["path"], folder)
     value["curate"]["avoid"] = [
-        f"{a.partition('=')[0]}={_path(a.partition('=')[2], folder)}" if isinstance(a, str) and "=" in a else a
+        f"{a.partition('=')[0]}={absolute(a.partition('=')[2], folder)}" if isinstance(a, str) and "=" in a else a
         for a in value["curate"]["avoid"]
     ]
     _absolute_students(value["train"], value["evaluate"], folder)
@@ -648,16 +434,16 @@ def frozen(recipe: Recipe, folder: Path) -> str:
 def _absolute_students(train: dict[str, Any], evaluate: dict[str, Any], folder: Path) -> None:
     """The paths of `train` and `evaluate`: a base or tokenizer that is no file here is a name, and stays one."""
     for key in ("base", "tokenizer", "template"):
-        if train[key] and _files(train[key], folder):
-            train[key] = _path(train[key], folder)
+        if train[key] and files_of(train[key], folder):
+            train[key] = absolute(train[key], folder)
     for place, entry in enumerate(evaluate["benchmarks"]):
         if isinstance(entry, str):
             name, given, path = entry.partition("=")
-            evaluate["benchmarks"][place] = name + (f"={_path(path, folder)}" if given else "")
+            evaluate["benchmarks"][place] = name + (f"={absolute(path, folder)}" if given else "")
             continue
         for one in (entry, *(entry["queries"] or ())):
             if one["path"]:
-                one["path"] = _path(one["path"], folder)
+                one["path"] = absolute(one["path"], folder)
 
 
 def source_facts(recipe: Recipe) -> list[dict[str, str]]:

@@ -14,8 +14,8 @@ from typing import Any
 
 from stillhouse import recipe as recipes
 from stillhouse.benchmarks.harnesses import cross_check, read_results, to_lighteval, to_lm_eval
-from stillhouse.recipe import ENDPOINT_FIELDS, Parts, _files, _given, _path, _source, _spec, usual_verifiers
-from stillhouse.recipe_checks import benchmark_mistakes, read_named, train_mistakes
+from stillhouse.recipe import ENDPOINT_FIELDS, Parts, absolute, set_fields, source_part, spec_of, usual_verifiers
+from stillhouse.recipe_checks import BENCHMARKS, benchmark_mistakes, files_of, read_named, train_mistakes
 from stillhouse.records import Part, TeacherSpec, UserMistake
 from stillhouse.settings import TRAINERS, BenchmarkSettings, CodeSettings, Recipe, StudentSettings, TrainSettings
 from stillhouse.students.rendering import SYSTEM_PROMPT
@@ -50,7 +50,7 @@ def train_settings(recipe: Recipe, folder: Path, *, to: str | None = None, base:
             "train: no student is named: `--base embedded` (or `train: {base: embedded}` in the recipe) trains the "
             "embedded model here, `--to axolotl` writes data and config for a trainer"
         )
-    problems = train_mistakes(settings, lambda p: _files(p, folder), [t.name for t in recipe.teachers])
+    problems = train_mistakes(settings, lambda p: files_of(p, folder), [t.name for t in recipe.teachers])
     if told := [f"train: {words}" for _, words in problems]:
         raise UserMistake(*told)
     return settings
@@ -64,7 +64,7 @@ def trainer(settings: TrainSettings, folder: Path) -> Part:
         "learning_rate": settings.learning_rate, "batch": settings.batch,
     }  # fmt: skip
     if settings.template:
-        shared["template"] = _files(settings.template, folder)[0].read_text(encoding="utf-8")
+        shared["template"] = files_of(settings.template, folder)[0].read_text(encoding="utf-8")
     if settings.here:
         shared |= {
             "base": base_file(settings, folder), "threads": settings.threads, "save_every": settings.save_every,
@@ -74,8 +74,8 @@ def trainer(settings: TrainSettings, folder: Path) -> Part:
     gpus = settings.gpus or 32
     base = settings.base or PAPER_BASE
     shared |= {
-        "base": str(_files(base, folder)[0].absolute()) if _files(base, folder) else base,
-        "tokenizer": _path(settings.tokenizer, folder) if settings.tokenizer and _files(settings.tokenizer, folder)
+        "base": str(files_of(base, folder)[0].absolute()) if files_of(base, folder) else base,
+        "tokenizer": absolute(settings.tokenizer, folder) if settings.tokenizer and files_of(settings.tokenizer, folder)
         else settings.tokenizer,
         "checked": settings.checked, "gpus": gpus, "gpus_per_node": min(8, gpus),
     }  # fmt: skip
@@ -97,7 +97,7 @@ def base_file(settings: TrainSettings, folder: Path) -> str:
     """The base that the plain loop loads: a GGUF file or a folder, absolute."""
     if settings.base == "embedded":
         return str(find_model())
-    return str(_files(str(settings.base), folder)[0].absolute())
+    return str(files_of(str(settings.base), folder)[0].absolute())
 
 
 def refuse_untrainable(settings: TrainSettings, teachers: Sequence[TeacherSpec]) -> None:
@@ -177,9 +177,9 @@ def benchmarks(
     if not given:
         raise UserMistake(
             f"evaluate: no benchmark is named: `--benchmarks math500:4`, or `evaluate: {{benchmarks: [...]}}` in the "
-            f"recipe; there are {', '.join(recipes.BENCHMARKS)}"
+            f"recipe; there are {', '.join(BENCHMARKS)}"
         )
-    problems = [w for one in given for w in benchmark_mistakes(one, lambda p: _files(p, folder), recipes.BENCHMARKS)]
+    problems = [w for one in given for w in benchmark_mistakes(one, lambda p: files_of(p, folder))]
     if problems:
         raise UserMistake(*(f"evaluate: {words}" for words in problems))
     ceiling = recipe.evaluate.max_tokens if recipe is not None else None
@@ -190,12 +190,12 @@ def benchmarks(
 def _benchmark(one: BenchmarkSettings, folder: Path, apart_from: Path | None, ceiling: int | None) -> Part:
     if one.queries:
         path = "stillhouse.benchmarks.held_out:held_out"
-        settings: dict[str, Any] = {"sources": [_source(entry, folder) for entry in one.queries], "items": one.items,
-                                    "name": one.name or "held-out"}  # fmt: skip
+        sources = [source_part(entry, folder) for entry in one.queries]
+        settings: dict[str, Any] = {"sources": sources, "items": one.items, "name": one.name or "held-out"}
         settings |= {"apart_from": str(apart_from)} if apart_from is not None else {}
     else:
-        path = one.part or f"stillhouse.benchmarks.{recipes.BENCHMARKS[str(one.name)]}:{one.name}"
-        settings = {"path": _path(one.path, folder)} if one.path else {}
+        path = one.part or f"stillhouse.benchmarks.{BENCHMARKS[str(one.name)]}:{one.name}"
+        settings = {"path": absolute(one.path, folder)} if one.path else {}
         settings |= {"hub": one.hub} if one.hub else {}
     changed = {
         name: value
@@ -211,7 +211,7 @@ def benchmark_files(recipe: Recipe, folder: Path) -> list[Path]:
     """The local files that the recipe's benchmarks are read from."""
     read = [read_named(one) if isinstance(one, str) else one for one in recipe.evaluate.benchmarks]
     paths = [p for one in read for p in (one.path, *(entry.path for entry in one.queries or ())) if p]
-    return [file for path in paths for file in _files(path, folder)]
+    return [file for path in paths for file in files_of(path, folder)]
 
 
 def graders(recipe: Recipe | None, found: Parts | None) -> Callable[[Any], Mapping[str, Part]]:
@@ -357,14 +357,14 @@ def endpoint(entry: StudentSettings, train: TrainSettings, ceiling: int | None =
 
     def spec_for(benchmark: Any) -> TeacherSpec:
         limit = min(x for x in (benchmark.max_tokens, entry.max_tokens, ceiling) if x is not None)
-        settings = _given(entry, (*ENDPOINT_FIELDS, "examples", "system_prompt")) | {
+        settings = set_fields(entry, (*ENDPOINT_FIELDS, "examples", "system_prompt")) | {
             "name": entry.name, "profile": "generic", "suffixes": {}, "max_tokens": limit, "thinking": "optional",
             "temperature": benchmark.temperature if entry.temperature is None else entry.temperature,
             "top_p": benchmark.top_p if entry.top_p is None else entry.top_p,
         }  # fmt: skip
         if entry.price is not None:
             settings["price"] = entry.price.model_dump(exclude_none=True)
-        return _spec(
+        return spec_of(
             entry.name, entry, Part("stillhouse.teachers.openai:OpenAI", settings), find_profile("generic"), limit
         )
 

@@ -45,7 +45,7 @@ class Book:
         self.replies: list[Response] = []
         self.faults: list[tuple[Request, Fault]] = []
 
-    def intent(self, request: Request, *, retry: int, purpose: str) -> None:
+    async def announce(self, request: Request, *, retry: int, purpose: str) -> None:
         self.intents.append(request)
 
     async def reply(self, response: Response, *, retry: int, purpose: str) -> None:

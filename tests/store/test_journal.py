@@ -290,3 +290,43 @@ def test_a_bad_frame_is_skipped_told_and_costs_no_other_record(
     ] * 2
     list(read_responses(index, index.rows()))
     assert "checksum does not match" in caplog.text
+
+
+def test_intents_of_one_turn_of_the_loop_are_one_frame_and_stand_before_anybody_goes_on(
+    tmp_path: Path, ask: Ask
+) -> None:
+    async def write() -> None:
+        with Journal(tmp_path) as journal:
+
+            async def send(number: int) -> None:
+                await journal.announce(ask(number), retry=0)
+                assert ask(number).key in {entry.key for entry in read_entries(tmp_path)}  # with the kernel, unsealed
+
+            await asyncio.gather(*(send(number) for number in range(20)))
+
+    asyncio.run(write())
+    entries = list(read_entries(tmp_path))
+    assert (len({entry.key for entry in entries}), len({entry.frame for entry in entries})) == (20, 1)
+
+
+def test_a_cancelled_sender_takes_no_other_one_with_it(tmp_path: Path, ask: Ask) -> None:
+    async def write() -> list[BaseException | None]:
+        with Journal(tmp_path) as journal:
+            tasks = [asyncio.create_task(journal.announce(ask(number), retry=0)) for number in range(3)]
+            await asyncio.sleep(0)
+            tasks[1].cancel()
+            return await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [type(one) for one in asyncio.run(write())] == [type(None), asyncio.CancelledError, type(None)]
+    assert len(list(read_entries(tmp_path))) == 3
+
+
+def test_all_senders_of_a_turn_hear_that_the_journal_is_closed(tmp_path: Path, ask: Ask) -> None:
+    async def write() -> list[BaseException | None]:
+        journal = Journal(tmp_path)
+        tasks = [asyncio.create_task(journal.announce(ask(number), retry=0)) for number in range(2)]
+        await asyncio.sleep(0)
+        journal.close()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    assert [type(one) for one in asyncio.run(write())] == [ValueError, ValueError]

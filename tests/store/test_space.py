@@ -58,6 +58,19 @@ def test_a_small_disk_is_used_up_to_what_is_in_flight(tmp_path: Path, disk: Disk
         journal.intent(ask(10, max_tokens=30_000), retry=0)
 
 
+def test_of_one_turn_those_intents_are_written_for_which_there_is_room(tmp_path: Path, disk: Disk, ask: Ask) -> None:
+    disk.free = 2 * MB
+
+    async def write() -> list[BaseException | None]:
+        with Journal(tmp_path, reserve=16 * MB) as journal:
+            asked = (journal.announce(ask(number, max_tokens=30_000), retry=0) for number in range(10))
+            return await asyncio.gather(*asked, return_exceptions=True)
+
+    told = asyncio.run(write())
+    assert {type(one) for one in told} == {type(None), JournalFull}
+    assert len(list(read_entries(tmp_path))) == told.count(None) >= 5
+
+
 def test_an_outcome_frees_what_its_intent_had_set_aside(tmp_path: Path, disk: Disk, ask: Ask, answer: Answer) -> None:
     disk.free = 3 * MB
 

@@ -110,6 +110,28 @@ def test_a_run_trains_and_evaluates_compares_again_and_stands_when_it_is_run_aga
         assert stillhouse(folder, "run", "r.yaml", "--until", "distill").stdout.count("unchanged") == 2
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_first_signal_ends_a_training_in_a_checkpoint_and_exits_with_130(folder, tiny_gguf, number):
+    with FakeServer(answer) as server:
+        endless = (TEACHERS + STUDENTS).replace("epochs: 1", "epochs: 5000")
+        write(folder, endless, URL=server.url, BASE=str(tiny_gguf))
+        command = [sys.executable, "-m", "stillhouse", "run", "r.yaml"]
+        child = subprocess.Popen(
+            command, cwd=folder, env=environment(folder), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        student, began = folder / "runs/small/6-students/a/seed-42", time.monotonic()
+        while not (student / "losses.jsonl").exists() or len((student / "losses.jsonl").read_text().splitlines()) < 3:
+            assert child.poll() is None and time.monotonic() - began < 300, child.communicate()
+            time.sleep(0.05)
+        child.send_signal(number)
+        told, _ = child.communicate(timeout=120)
+    assert child.returncode == 130, told
+    assert "goes on from the last checkpoint" in told
+    assert (student / "checkpoint.pt").exists()
+    assert json.loads((folder / "runs/small/status.json").read_text())["state"] == "interrupted"
+
+
 def test_a_recipe_without_students_never_loads_torch(folder):
     with FakeServer(answer) as server:
         write(folder, TEACHERS, URL=server.url)

@@ -37,7 +37,7 @@ class NotRecorded(Exception):  # noqa: N818  as above
 class Recorder(Protocol):
     """What asking needs of the journal (store.journal.Journal)."""
 
-    def intent(self, request: Request, *, retry: int, purpose: str) -> None: ...
+    async def announce(self, request: Request, *, retry: int, purpose: str) -> None: ...
     async def reply(self, response: Response, *, retry: int, purpose: str) -> None: ...
     async def fault(self, request: Request, fault: Fault, *, retry: int, purpose: str) -> None: ...
 
@@ -109,7 +109,7 @@ class Asker:
             if not outcome.retryable and outcome.kind not in ELSEWHERE:
                 raise GaveUp(str(outcome))
             if retry < self.retries:
-                await self._back_off(retry, outcome)
+                await self._back_off(seat, retry, outcome)
         raise GaveUp(f"{self.retries + 1} transport faults in a row, the last one {outcome}")
 
     def _enrol(self, seat: Seat, request: Request) -> None:
@@ -140,7 +140,7 @@ class Asker:
         cost = 0.0
         outcome: Response | Fault | None = None
         try:
-            self._intent(request, retry, purpose)
+            await self._intent(request, retry, purpose)
             cost = bound  # what ends without an outcome counts as paid
             outcome = await self._sent(seat, request)
             if isinstance(outcome, Fault):
@@ -240,9 +240,9 @@ class Asker:
         if seat.dead:
             raise GaveUp(seat.dead)
 
-    def _intent(self, request: Request, retry: int, purpose: str) -> None:
+    async def _intent(self, request: Request, retry: int, purpose: str) -> None:
         try:
-            self.journal.intent(request, retry=retry, purpose=purpose)
+            await self.journal.announce(request, retry=retry, purpose=purpose)
         except (JournalFull, OSError) as error:  # the journal cannot be written: nothing new is sent
             self.drain("disk_full", str(error))
             raise Stopped from error
@@ -255,10 +255,11 @@ class Asker:
         if seat.refusals.total() >= MOST_REFUSALS and len(seat.refusals) == len(seat.spec.endpoints):
             self.drain("refused", f"teacher {seat.name}: every request so far was refused: {fault}")
 
-    async def _back_off(self, retry: int, fault: Fault) -> None:
+    async def _back_off(self, seat: Seat, retry: int, fault: Fault) -> None:
         """Full jitter over a doubling span; Retry-After is a floor. A drain ends the wait."""
         span = min(LONGEST_BACKOFF, FIRST_BACKOFF * 2**retry)
         wait = max(random.uniform(0.5 * span, span), fault.retry_after or 0.0)
+        seat.step_aside()
         await self.unless_drained(self.sleep(wait))
 
 

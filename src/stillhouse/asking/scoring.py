@@ -7,12 +7,11 @@ them. Used by the filter for perplexities. What stops the asking is raised, and 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import signal
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from stillhouse.asking.asker import Asker, GaveUp
+from stillhouse.asking.interrupts import first_interrupt_drains
 from stillhouse.asking.money import Budget, Stopped
 from stillhouse.asking.seats import Seat, seat_for
 from stillhouse.records import Fault, Query, Request, Response, TeacherSpec, UserMistake
@@ -97,36 +96,10 @@ async def _ask(asker: Asker, seat: Seat, requests: Sequence[Request], purpose: s
                 stopped.append(str(reason))
                 return ""
 
-    with _interrupt_drains(asker):
+    with first_interrupt_drains(lambda: asker.drain("interrupted", "interrupted")):
         replies = await asyncio.gather(*(one(request) for request in requests))
     if asker.outcome != "done":
         raise Unanswered(asker.outcome, asker.problem or asker.outcome)
     if stopped:
         raise Unanswered("waiting", f"{len(stopped)} of {len(requests)} could not be asked: {stopped[0]}")
     return replies
-
-
-@contextlib.contextmanager
-def _interrupt_drains(asker: Asker) -> Iterator[None]:
-    """The first Ctrl-C lets what is in flight end; the second stops."""
-    loop, task, hits = asyncio.get_running_loop(), asyncio.current_task(), 0
-
-    def on_signal() -> None:
-        nonlocal hits
-        hits += 1
-        if hits == 1:
-            asker.drain("interrupted", "interrupted")
-        elif task is not None:
-            task.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, on_signal)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if hits < 2:
-            raise
-        raise KeyboardInterrupt from None
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.remove_signal_handler(number)

@@ -34,7 +34,8 @@ class Seat:
     or in an earlier one. overcharge: the most that a reply cost, as a multiple of its bound. judges_usd: dollars of
     judges that were asked about its replies. enrol: of a batch teacher, what takes (request, dollars at most) into the
     round's file. short: a round could not hold everything, for want of money. outstanding: keys whose batch results
-    have not come. dead: why it is asked no more. waits: reason -> pairs. notes: what the user should know at the end.
+    have not come. relief: puts one more pair to work, within bounds. dead: why it is asked no more. waits: reason ->
+    pairs. notes: what the user should know at the end.
     """
 
     spec: TeacherSpec
@@ -56,6 +57,7 @@ class Seat:
     overcharge: float = 1.0
     judges_usd: float = 0.0
     enrol: Enrol | None = None
+    relief: Callable[[], None] | None = None
     outstanding: Set[str] = frozenset()
     short: bool = False
     started: float = field(default_factory=time.monotonic)
@@ -69,6 +71,11 @@ class Seat:
     def bound(self, request: Request) -> float:
         """The most that a request can cost, dollars, by its price and by what the endpoint has charged beyond it."""
         return (request.bound_usd or 0.0) * self.overcharge
+
+    def step_aside(self) -> None:
+        """A pair waits for something that is no request of it in flight: another one may use its place meanwhile."""
+        if self.relief is not None:
+            self.relief()
 
     def waits_for(self, reason: str) -> None:
         """One pair waits, and why; beyond so many different reasons they are counted together."""

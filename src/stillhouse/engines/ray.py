@@ -56,32 +56,31 @@ class Ray:
                 os.environ["PYTHONPATH"] = held
 
     def imap(self, function: Callable[[Shard], Result], shards: Iterable[Shard]) -> Iterator[Result]:
-        """See Engine.imap."""
+        """See Engine.imap.
+
+        After a failure, what was handed out runs on until the driver leaves: Ray's own cancelling can end the driver
+        without a word when a task completes at that moment (ray-project/ray#54798).
+        """
         ray = self._ray
         task = ray.remote(_call).options(num_cpus=1, max_retries=DEATHS_PER_SHARD - 1, retry_exceptions=False)
         shared = ray.put(function)
         source = iter(shards)
         waiting: deque[tuple[Any, Shard]] = deque()
-        try:
-            while True:
-                while len(waiting) < AHEAD * self.workers and (drawn := list(_first(source))):
-                    waiting.append((task.remote(shared, drawn[0]), drawn[0]))
-                if not waiting:
-                    return
-                reference, shard = waiting[0]
-                try:
-                    outcome = ray.get(reference)
-                except ray.exceptions.RayTaskError as error:
-                    raise ShardFailed(shard, re.sub(r"\x1b\[\d*m", "", str(error))) from error
-                except ray.exceptions.RayError as error:
-                    raise ShardFailed(shard, f"its worker died {DEATHS_PER_SHARD} times: {error}") from error
-                waiting.popleft()
-                if isinstance(outcome, _Mistake):
-                    raise UserMistake(*outcome.problems)
-                yield outcome
-        finally:
-            for reference, _ in waiting:
-                ray.cancel(reference, force=True)
+        while True:
+            while len(waiting) < AHEAD * self.workers and (drawn := list(_first(source))):
+                waiting.append((task.remote(shared, drawn[0]), drawn[0]))
+            if not waiting:
+                return
+            reference, shard = waiting.popleft()
+            try:
+                outcome = ray.get(reference)
+            except ray.exceptions.RayTaskError as error:
+                raise ShardFailed(shard, re.sub(r"\x1b\[\d*m", "", str(error))) from error
+            except ray.exceptions.RayError as error:
+                raise ShardFailed(shard, f"its worker died {DEATHS_PER_SHARD} times: {error}") from error
+            if isinstance(outcome, _Mistake):
+                raise UserMistake(*outcome.problems)
+            yield outcome
 
     def close(self) -> None:
         """Leave the cluster; a Ray started here ends."""

@@ -11,7 +11,6 @@ import contextlib
 import gc
 import logging
 import os
-import signal
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from stillhouse.asking.interrupts import first_interrupt_drains
 from stillhouse.batch.out import files_out
 from stillhouse.batch.results import read_back
 from stillhouse.batch.rounds import Round, present, refuse_unfit
@@ -232,15 +232,16 @@ class _Session:
                     read = lambda: prometheus(self.rows)  # noqa: E731
                     port = await stack.enter_async_context(serve_metrics(self.metrics, read))
                     self.tell(f"metrics: http://127.0.0.1:{port}/metrics")
-                with first_interrupt_drains(loop, self.interrupted), seldom_collected(frozen=True):
+                with first_interrupt_drains(lambda: self.interrupted(loop)), seldom_collected(frozen=True):
                     return await loop.run()
         finally:
             ticker.cancel()
             self.show(gauges)
 
-    def interrupted(self) -> None:
+    def interrupted(self, loop: Loop) -> None:
         flying = sum(seat.in_flight for seat in self.seats)
         self.tell(f"interrupted: nothing new is sent; {flying} in flight are awaited. Ctrl-C again stops at once")
+        loop.drain("interrupted")
 
     def ended(self, loop: Loop, judges: Mapping[str, Seat]) -> Sat:
         waits = {s.name: dict(s.waits) for s in self.seats}
@@ -331,32 +332,3 @@ def seldom_collected(*, frozen: bool = False) -> Iterator[None]:
         gc.set_threshold(*usual)
         if frozen:
             gc.unfreeze()
-
-
-@contextlib.contextmanager
-def first_interrupt_drains(loop: Loop, tell: Callable[[], None]) -> Iterator[None]:
-    """The first Ctrl-C drains: what is in flight is awaited and kept. The second stops."""
-    running = asyncio.get_running_loop()
-    me = asyncio.current_task()
-    hits = 0
-
-    def on_signal() -> None:
-        nonlocal hits
-        hits += 1
-        if hits == 1:
-            tell()
-            loop.drain("interrupted")
-        elif me is not None:
-            me.cancel()
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        running.add_signal_handler(number, on_signal)
-    try:
-        yield
-    except asyncio.CancelledError:
-        if hits < 2:
-            raise
-        raise KeyboardInterrupt from None
-    finally:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            running.remove_signal_handler(number)

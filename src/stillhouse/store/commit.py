@@ -173,12 +173,13 @@ def _wake(records: list[Record], error: BaseException | None) -> None:
         loops.setdefault(id(record.loop), (record.loop, []))[1].append(record.done)
     for loop, futures in loops.values():
         try:
-            loop.call_soon_threadsafe(_settle, futures, error)
+            loop.call_soon_threadsafe(settle, futures, error)
         except RuntimeError:  # the loop is closed: nobody waits any more, and the record is on disk all the same
             log.debug("nobody waits for %d records", len(futures))
 
 
-def _settle(futures: list[asyncio.Future[None]], error: BaseException | None) -> None:
+def settle(futures: list[asyncio.Future[None]], error: BaseException | None) -> None:
+    """Wake those who wait, in their event loop: all is well, or why not."""
     for future in futures:
         if future.done():  # whoever waited was cancelled
             continue

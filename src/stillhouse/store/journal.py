@@ -7,18 +7,19 @@ thread; a disk that is full is told before anything new is sent, and what is in 
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from stillhouse.records import Fault, Request, Response
-from stillhouse.store.commit import FRAME_BYTES, GroupCommit, Record
+from stillhouse.store.commit import FRAME_BYTES, GroupCommit, Record, settle
 from stillhouse.store.entries import Entry, fault_line, intent_line, reply_line
 from stillhouse.store.frames import MAX_FRAME, Damage, FrameEncoder
 from stillhouse.store.index import Index, load_index
@@ -36,8 +37,21 @@ MB = 1 << 20
 RESERVE = 64 * 1024  # bytes set aside for a request in flight, beside those of its tokens
 BYTES_PER_TOKEN = 8  # an upper bound of what a token takes in a compressed frame
 ZSTD_LEVEL = 1  # level 3 takes 1.1 to 1.6 times the CPU and saves at most 5 % on reasoning text
+FEW = 4  # intents in a frame that are not worth compressing
 _PATIENCE = 30.0  # seconds that a reply waits for room on a full disk before it is given up
 _RETRY_FULL, _RETRY_ROTATE = 1.0, 5.0
+
+
+class Intent(NamedTuple):
+    """An intent as it is written. need: bytes to set aside for the outcome that it announces."""
+
+    line: bytes
+    row: bytes
+    key: str
+    need: int
+
+
+Announced = tuple[Intent, "asyncio.Future[None]"]
 
 
 class JournalFull(Exception):  # noqa: N818  a state of the disk, which the loop acts on
@@ -71,6 +85,7 @@ class Journal:
         self._segments = _Segments(folder, self.name, self._packer, seal_bytes, seal_seconds, reserve)
         self._commit = GroupCommit(self._segments, f"journal {self.name}", seconds=min(commit_seconds, 0.1))
         self._segments.closing = lambda: self._commit.closing
+        self._turns: dict[asyncio.AbstractEventLoop, list[Announced]] = {}
 
     def __enter__(self) -> Journal:
         return self
@@ -92,10 +107,51 @@ class Journal:
         Raises JournalFull, and then nothing may be sent; OSError when the journal cannot be written any more;
         ValueError after close.
         """
-        told: dict[str, Any] = {"retry": retry, "purpose": purpose, "created": time.time()}
-        line, row = intent_line(request, **told), self._packer.intent(request, **told)
+        intent = self._intent(request, retry, purpose, here=here)
         self._check()
-        self._segments.announce(line, row, request.key, (RESERVE + BYTES_PER_TOKEN * max(0, request.max_tokens)) * here)
+        self._segments.announce([intent])
+
+    async def announce(self, request: Request, *, retry: int, purpose: str = "distill") -> None:
+        """The same for a loop that sends many requests in one turn: their intents are one write to the kernel.
+
+        Raises for all of them what `intent` raises for one.
+        """
+        intent = self._intent(request, retry, purpose)
+        self._check()
+        loop = asyncio.get_running_loop()
+        turn = self._turns.get(loop)
+        if turn is None:
+            turn = self._turns[loop] = []
+            loop.call_soon(self._announce_turn, loop)
+        written = loop.create_future()
+        turn.append((intent, written))
+        await written
+
+    def _announce_turn(self, loop: asyncio.AbstractEventLoop) -> None:
+        turn = self._turns.pop(loop)
+        if not self._announced(turn) and len(turn) > 1:  # a nearly full disk: some of them may fit
+            for one in turn:
+                self._announced([one])
+
+    def _announced(self, turn: Sequence[Announced]) -> bool:
+        """Write intents and tell who waits; not, where room is missing for all of several together."""
+        error: Exception | None = None
+        try:
+            self._check()
+            self._segments.announce([intent for intent, _ in turn])
+        except JournalFull as full:
+            if len(turn) > 1:
+                return False
+            error = full
+        except (OSError, ValueError) as reason:
+            error = reason
+        settle([written for _, written in turn], error)
+        return True
+
+    def _intent(self, request: Request, retry: int, purpose: str, *, here: bool = True) -> Intent:
+        told: dict[str, Any] = {"retry": retry, "purpose": purpose, "created": time.time()}
+        need = (RESERVE + BYTES_PER_TOKEN * max(0, request.max_tokens)) * here
+        return Intent(intent_line(request, **told), self._packer.intent(request, **told), request.key, need)
 
     async def reply(self, response: Response, *, retry: int, purpose: str = "distill") -> None:
         """Write a reply; returns when it is fsynced. Raises JournalFull or OSError when it could not be kept."""
@@ -154,19 +210,21 @@ class _Segments:
         self._begun = time.monotonic()
         self._rotate_after = 0.0
 
-    def announce(self, line: bytes, row: bytes, key: str, need: int) -> None:
-        """Set `need` bytes aside for what this intent announces, and write it. Raises JournalFull or OSError."""
+    def announce(self, intents: Sequence[Intent]) -> None:
+        """Set aside what these intents announce, and write them as a frame. Raises JournalFull or OSError."""
+        needs = {intent.key: intent.need for intent in intents if intent.need}
         with self._lock:
-            in_flight = self._in_flight - self._flight.get(key, 0) + need
+            in_flight = self._in_flight + sum(needs.values()) - sum(self._flight.get(key, 0) for key in needs)
             self._set_aside(in_flight)
             try:
-                self._segment.append(self._intents.encode([line], stored=True), [row])
+                frame = self._intents.encode([intent.line for intent in intents], stored=len(intents) <= FEW)
+                self._segment.append(frame, [intent.row for intent in intents])
             except OSError as error:
                 if error.errno in NO_SPACE:
                     raise JournalFull(f"{self._folder}: {error.strerror}; nothing new is sent") from error
                 raise
-            if need:
-                self._in_flight, self._flight[key] = in_flight, need
+            self._in_flight = in_flight
+            self._flight |= needs
 
     def _set_aside(self, need: int) -> None:
         """Hold the lock. Make the segment's free space cover all that is in flight, or raise JournalFull."""

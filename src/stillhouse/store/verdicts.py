@@ -7,13 +7,12 @@ but at the close: a verdict that a power cut takes is made again from the journa
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +26,7 @@ from stillhouse.records import Outcome, Query, Response, Verdict, canonical_json
 from stillhouse.store.entries import from_json, to_json
 from stillhouse.store.frames import Damage, FrameEncoder, scan
 from stillhouse.store.segments import as_folders, claimed, create_locked, is_live, new_segment_name, remove_abandoned
-from stillhouse.store.tables import ROWS_IN_GROUP, VERDICTS, TableWriter, conform, to_table
+from stillhouse.store.tables import ROWS_IN_GROUP, VERDICTS, TableWriter, conform, exact_columns, to_table
 
 log = logging.getLogger("stillhouse.store")
 LOG, PARQUET = ".verdicts", ".verdicts.parquet"
@@ -35,7 +34,7 @@ _FRAME_ROWS, _FRAME_SECONDS = 1024, 2.0
 _KEY = ("response", "verifier", "version", "reference")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class VerdictRow:
     """A Verdict with its key; see tables.VERDICTS."""
 
@@ -157,8 +156,8 @@ def compact_verdicts(folder: Path) -> list[Path]:
             parquet = path.with_suffix(PARQUET)
             damage: list[Damage] = []
             with TableWriter(parquet, VERDICTS) as out:
-                for row in _log_rows(path, damage):
-                    out.add(row)
+                for table in _gathered(_log_tables(path, damage), ROWS_IN_GROUP):
+                    out.write(table)
             for one in damage:
                 log.warning("verdicts left out, they will be made again: %s", one)
             if not out.count:
@@ -168,15 +167,36 @@ def compact_verdicts(folder: Path) -> list[Path]:
     return made
 
 
-def _log_rows(path: Path, damage: list[Damage]) -> Iterator[dict[str, Any]]:
+def _log_tables(path: Path, damage: list[Damage]) -> Iterator[pa.Table]:
+    """The rows of each intact frame."""
     for frame in scan(path, damage):
         try:
             rows = [from_json(line) for line in frame.lines()]
         except ValueError as error:
             damage.append(Damage(path.name, frame.offset, frame.end - frame.offset, str(error)))
             continue
-        for row in rows:
-            yield {name: row[name] for name in _FIELDS if name in row}
+        yield _table_of(rows)
+
+
+def _table_of(rows: Sequence[dict[str, Any]]) -> pa.Table:
+    """Rows of a log as a table of VERDICTS: at once where each is of this version and fits its columns."""
+    if all(tuple(row) == _FIELDS for row in rows):
+        made = exact_columns([tuple(row.values()) for row in rows], _FIELDS, VERDICTS)
+        if made is not None:
+            return made
+    return to_table([{name: row[name] for name in _FIELDS if name in row} for row in rows], VERDICTS)
+
+
+def _gathered(tables: Iterable[pa.Table], rows: int | None) -> Iterator[pa.Table]:
+    """Tables of at least so many rows each, but for the last one; None: all in one."""
+    held: list[pa.Table] = []
+    for table in tables:
+        held.append(table)
+        if rows is not None and sum(map(len, held)) >= rows:
+            yield pa.concat_tables(held)
+            held = []
+    if held:
+        yield pa.concat_tables(held)
 
 
 def load_verdicts(
@@ -230,12 +250,8 @@ def _log_parts(
     path: Path, told: list[Damage], columns: Sequence[str] | None, part_rows: int | None
 ) -> Iterator[pa.Table]:
     live, found = is_live(path), list[Damage]()
-    rows = _log_rows(path, found)
-    part = list(itertools.islice(rows, part_rows))  # raises where the file is gone, before anything is handed out
-    while part:
-        table = to_table(part, VERDICTS)
+    for table in _gathered(_log_tables(path, found), part_rows):
         yield table if columns is None else table.select(list(columns))
-        part = list(itertools.islice(rows, part_rows))
     told += [d for d in found if not (live and d.reason == "torn tail")]
 
 

@@ -25,7 +25,7 @@ MAX_BYTES = 16_000_000  # of one reply; 49,152 tokens with log-probabilities sta
 _MOST_OF_AN_ERROR = 65_536
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Reply:
     """A whole 2xx reply. headers: lower-case names. seconds: request sent to last byte read."""
 

@@ -24,10 +24,11 @@ from stillhouse.transport.connection import Connection, Exchange
 from stillhouse.transport.faults import printable
 
 CONNECT_SECONDS = 20.0
+ROOM_BYTES = 256 * 1024  # of one read
 KEEP_SECONDS = 4.0  # servers such as uvicorn drop an idle connection after 5 s: never send on one that is about to go
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Whole:
     """A reply with its whole body; headers by lower-case name."""
 
@@ -84,6 +85,7 @@ class HttpWire:
         self._places: dict[str, _Place] = {}
         self._idle: dict[tuple[str, int, bool], deque[Connection]] = {}
         self._all: set[Connection] = set()
+        self._room = memoryview(bytearray(ROOM_BYTES))
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def fetch(
@@ -190,7 +192,7 @@ class HttpWire:
         try:
             async with asyncio.timeout(seconds):
                 transport, connection = await loop.create_connection(
-                    Connection,
+                    lambda: Connection(self._room),
                     place.host,
                     place.port,
                     ssl=self._context() if place.tls else None,

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from stillhouse.asking.interrupts import first_interrupt_drains
 from stillhouse.loop import Budget, Judged, Loop, Stopped, VerifierAt, seat_for
 from stillhouse.records import Part, Query, Response, TeacherSpec
-from stillhouse.sitting.session import first_interrupt_drains, keep, probe
+from stillhouse.sitting.session import keep, probe
 from stillhouse.store.index import Index
 from stillhouse.store.journal import Journal
 from stillhouse.store.pairs import Pairs
@@ -80,7 +81,7 @@ class Asking:
                 return int(judged.verdict.transient)
 
             try:
-                with first_interrupt_drains(loop, lambda: None):
+                with first_interrupt_drains(lambda: loop.drain("interrupted")):
                     waits = sum(await asyncio.gather(*(one(*item) for item in items)))
             finally:
                 await built.close()

@@ -33,9 +33,10 @@ def status(folder: Path) -> tuple[dict[str, Any], list[str]]:
             f"  student {student['student']}: step {student['step']:,} of {student['total_steps']:,}, "
             f"loss {student['loss']:.3f}, {_span(student['seconds_left'])} left"
         )
-    rows = value.get("candidates" if value.get("stage") == "evaluate" else "teachers", [])
+    evaluates = value.get("stage") == "evaluate"
+    rows = value.get("candidates" if evaluates else "teachers", [])
     for row in rows:
-        lines += _told(row)
+        lines += _told(row, evaluates)
     spent = [row["spent_usd"] for row in rows if row.get("spent_usd") is not None]
     if spent:
         budget = value.get("budget_usd")
@@ -43,20 +44,20 @@ def status(folder: Path) -> tuple[dict[str, Any], list[str]]:
     return {"run": str(folder), **value}, lines
 
 
-def _told(row: Mapping[str, Any]) -> list[str]:
-    """One teacher: what is known of it, and nothing for what is not."""
+def _told(row: Mapping[str, Any], evaluates: bool) -> list[str]:
+    """One teacher, or candidate: what is known of it, and nothing for what is not."""
     rested = row["queries"] - row["waiting"]
-    parts = [
-        f"{rested:,}/{row['queries']:,} pairs at rest",
-        f"{row['verified'] + row['unverified']:,} verified ({100 * (row.get('verified_share') or 0):.1f} %)",
-    ]
-    if row.get("attempts_per_verified") is not None:
+    parts = [f"{rested:,}/{row['queries']:,} {'items answered' if evaluates else 'pairs at rest'}"]
+    if not evaluates:
+        share = 100 * (row.get("verified_share") or 0)
+        parts.append(f"{row['verified'] + row['unverified']:,} verified ({share:.1f} %)")
+    if not evaluates and row.get("attempts_per_verified") is not None:
         parts.append(f"{row['attempts_per_verified']:.2f} attempts per verified")
     if row.get("tokens_per_second") is not None:
         parts.append(f"{row['tokens_per_second']:,.0f} tokens/s")
     parts += [f"{row['in_flight']:,} of {row['limit']:,} in flight", f"{row['rate_limited']:,} 429s"]
     parts.append(f"{row['replies']:,} replies and {row['faults']:,} faults in {_span(row['seconds'])}")
-    parts += _money(row)
+    parts += _money(row, evaluates)
     if row.get("eta_seconds"):
         parts.append(f"{_span(row['eta_seconds'])} to go at the pace of the last ten minutes")
     lines = [f"  {row['teacher']}: {'; '.join(parts)}"]
@@ -69,13 +70,13 @@ def _told(row: Mapping[str, Any]) -> list[str]:
     return lines + ([f"    asked no more: {row['dead']}"] if row.get("dead") else [])
 
 
-def _money(row: Mapping[str, Any]) -> list[str]:
+def _money(row: Mapping[str, Any], evaluates: bool) -> list[str]:
     if row.get("spent_usd") is None:
         return []
     money = f"${row['spent_usd']:,.2f} spent"
     if row.get("projected_usd") is not None:
         money += f", ${row['projected_usd']:,.2f} expected in all"
-    if row.get("cost_per_verified_usd") is not None:
+    if not evaluates and row.get("cost_per_verified_usd") is not None:
         money += f", {dollars(row['cost_per_verified_usd'])} per verified"
     return [money]
 
