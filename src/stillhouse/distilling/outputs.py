@@ -7,7 +7,7 @@ Out: `3-verdicts/pairs.parquet`, a row per (teacher, query) with its state, atte
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,7 @@ REPEATING = (
     "verify_score", "verify_rule",
 )  # fmt: skip
 _FIELDS = tuple(field.name for field in fields(Response))
+PAIRS_ROWS = 65_536  # of pairs.parquet that are in memory at once
 PARTITION_ROWS, MOST_ROWS = 128, 16_384  # accepted responses whose texts are in memory at once: the first, and at most
 PARTITION_BYTES = 8 << 20  # so many as have about this size; each partition walks through the journal's frames once
 
@@ -57,16 +58,13 @@ def write_outputs(
     pairs: Mapping[str, Pairs],
 ) -> None:
     """Write both files for every teacher; accepted responses stand sorted by query key."""
-    tables = []
-    for spec in teachers:
-        mine = np.array([bytes.fromhex(i) for i in identities[spec.name].values()], "S16")
-        view = _View(table, index, known, mine, pairs[spec.name], spec)
-        tables.append(view.pairs_table(identities[spec.name]))
-        _write_accepted(run, table, index, view, spec)
-    path = run.verdicts / "pairs.parquet"
-    with TableWriter(path, PAIRS) as writer:
-        for part in tables:
-            writer.write(part)
+    with TableWriter(run.verdicts / "pairs.parquet", PAIRS) as writer:
+        for spec in teachers:
+            mine = np.array([bytes.fromhex(i) for i in identities[spec.name].values()], "S16")
+            view = _View(table, index, known, mine, pairs[spec.name], spec)
+            for part in view.pairs_tables(identities[spec.name]):
+                writer.write(part)
+            _write_accepted(run, table, index, view, spec)
 
 
 class _View:
@@ -107,43 +105,47 @@ class _View:
             np.add.at(total, order[at[hit]], np.nan_to_num(self.index.cost_usd[judged[hit]]))
         return total
 
-    def pairs_table(self, identities: Mapping[str, str]) -> pa.Table:
+    def pairs_tables(self, identities: Mapping[str, str]) -> Iterator[pa.Table]:
+        """A row for each query, PAIRS_ROWS at a time: their texts take far more memory than the figures."""
         known, size = self.known, len(self.table)
         first = self.verdict_at(np.ones(size, np.int64))
-        passed_at = self.pairs.passed_at.astype(np.int64)
-        passed = np.where(passed_at > 0, self.verdict_at(passed_at), -1)
+        passed_at = self.pairs.passed_at.astype(np.int32)
+        passed = np.where(passed_at > 0, self.verdict_at(passed_at.astype(np.int64)), -1)
         first_rows = self.index.find(known.key[first[first >= 0]])
         first_tokens = np.full(size, -1, np.int64)
         first_tokens[np.flatnonzero(first >= 0)] = np.where(
             first_rows >= 0, self.index.completion_tokens[np.maximum(first_rows, 0)].astype(np.int64), -1
         )
-        count = np.bincount(self.reply_at, minlength=size)
+        count = np.bincount(self.reply_at, minlength=size).astype(np.int32)
         prompt, completion = np.zeros(size, np.int64), np.zeros(size, np.int64)
         np.add.at(prompt, self.reply_at, self.index.prompt_tokens[self.replies].astype(np.int64))
         np.add.at(completion, self.reply_at, self.index.completion_tokens[self.replies].astype(np.int64))
         cost = self.money()
-        return pa.table(
-            {
-                "query": [hex_key(k) for k in self.table.keys],
-                "category": self.table.categories,
-                "teacher": [self.spec.name] * size,
-                "identity": [identities[c] for c in self.table.categories],
-                "state": [STATES[s] for s in self.states],
-                "attempts": np.bitwise_count(self.pairs.judged).astype(np.int32),
-                "first_outcome": [None if r < 0 else str(known.outcome[r]) for r in first],
-                "first_tokens": pa.array(first_tokens, mask=first_tokens < 0),
-                "first_response": [None if r < 0 else hex_key(known.key[r]) for r in first],
-                "passed_at": pa.array(passed_at.astype(np.int32), mask=passed_at == 0),
-                "response": [None if r < 0 else hex_key(known.key[r]) for r in passed],
-                "responses": count.astype(np.int32),
-                "unknown": np.bitwise_count(self.pairs.unknown).astype(np.int32),
-                "truncated": np.bitwise_count(self.pairs.truncated).astype(np.int32),
-                "cost_usd": pa.array(cost, mask=np.isnan(cost)),
-                "prompt_tokens": prompt,
-                "completion_tokens": completion,
-            },
-            schema=PAIRS,
-        )
+        for start in range(0, size, PAIRS_ROWS):
+            at = slice(start, start + PAIRS_ROWS)
+            categories = self.table.categories[at]
+            yield pa.table(
+                {
+                    "query": [hex_key(k) for k in self.table.keys[at]],
+                    "category": categories,
+                    "teacher": [self.spec.name] * len(categories),
+                    "identity": [identities[c] for c in categories],
+                    "state": [STATES[s] for s in self.states[at]],
+                    "attempts": np.bitwise_count(self.pairs.judged[at]).astype(np.int32),
+                    "first_outcome": [None if r < 0 else str(known.outcome[r]) for r in first[at]],
+                    "first_tokens": pa.array(first_tokens[at], mask=first_tokens[at] < 0),
+                    "first_response": [None if r < 0 else hex_key(known.key[r]) for r in first[at]],
+                    "passed_at": pa.array(passed_at[at], mask=passed_at[at] == 0),
+                    "response": [None if r < 0 else hex_key(known.key[r]) for r in passed[at]],
+                    "responses": count[at],
+                    "unknown": np.bitwise_count(self.pairs.unknown[at]).astype(np.int32),
+                    "truncated": np.bitwise_count(self.pairs.truncated[at]).astype(np.int32),
+                    "cost_usd": pa.array(cost[at], mask=np.isnan(cost[at])),
+                    "prompt_tokens": prompt[at],
+                    "completion_tokens": completion[at],
+                },
+                schema=PAIRS,
+            )
 
     def accepted(self) -> tuple[Array, Array, Array]:
         """Positions of verified and unverified pairs, the index rows of their replies, and their verdict rows."""
