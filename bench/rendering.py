@@ -78,7 +78,7 @@ def timed(name: str, work: Callable[[], int], rows: int, alone: float | None) ->
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--student", default=str(embedded()))
-    parser.add_argument("--rows", type=int, default=400)
+    parser.add_argument("--rows", type=int, default=2000)
     parser.add_argument("--tokens", type=int, default=3000)
     arguments = parser.parse_args()
     chat = Chat.load(arguments.student)

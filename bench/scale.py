@@ -274,7 +274,7 @@ def main() -> None:
                         f"{m['peak_mb']:8,.0f} {m['gain']:16.2f}  {found}",
                         flush=True,
                     )
-            if given.folder is None:
+            if given.folder is None and rows != MILLION:  # larger ones are made from the million
                 shutil.rmtree(queries)
     finally:
         if given.folder is None:

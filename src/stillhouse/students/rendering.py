@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -34,7 +33,7 @@ _FORM_MEANS = {
     "field": "thinking in the message's reasoning_content, rendered by the template",
     "append": "the prompt rendered by the template, the response and the end of turn written behind it",
 }
-BATCH = 64
+BATCH_ROWS, BATCH_CHARACTERS = 1024, 4_000_000  # of a batch for the tokenizer, whichever is reached first
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +127,9 @@ class Renderer:
 
         Two batches are with the tokenizer (outside the interpreter's lock) while this thread makes the next one.
         """
-        source = iter(rows)
         with ThreadPoolExecutor(2) as encoders:
             waiting: deque[tuple[list[_Ready], Future[list[Tokens]]]] = deque()
-            while batch := list(islice(source, BATCH)):
-                ready = [self._prepare(row) for row in batch]
+            for ready in _batches(map(self._prepare, rows)):
                 texts = [text for item in ready if not isinstance(item, Excluded) for text in item[1:]]
                 waiting.append((ready, encoders.submit(self.chat.encode, texts)))
                 if len(waiting) > 2:
@@ -171,6 +168,20 @@ class Renderer:
         if size > self.max_tokens:
             return Excluded(key, "too_long", f"{size} tokens, {self.max_tokens} fit")
         return Sample(key, np.concatenate([prompt, completion]), len(prompt))
+
+
+def _batches(rows: Iterable[_Ready]) -> Iterator[list[_Ready]]:
+    """Rows that are tokenised together: at the end of each batch the tokenizer's threads wait for the slowest text."""
+    batch: list[_Ready] = []
+    size = 0
+    for row in rows:
+        batch.append(row)
+        size += 0 if isinstance(row, Excluded) else len(row[1]) + len(row[2])
+        if size >= BATCH_CHARACTERS or len(batch) >= BATCH_ROWS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
 
 
 def _after(prompt: str, text: str) -> str:
