@@ -273,3 +273,42 @@ def test_thousands_in_flight_share_the_loop() -> None:
     assert [t.most_in_flight for t in teachers] == [1500, 1500]
     assert all(state_counts(s.pairs)["waiting"] == 0 for s in seats)
     assert int(np.sum([t.asked.total() for t in teachers])) == len(book.replies)
+
+
+class SlowBench(Bench):
+    """Workers that take four seconds for an answer."""
+
+    async def call(self, part: str, method: str, args: tuple[Any, ...], *, deadline: float, tries: int = 1) -> Any:
+        await asyncio.sleep(4.0)
+        return Verdict.of(1, 1, "exact")
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_place_at_the_endpoint_is_not_left_empty_while_a_pair_waits_for_a_worker(at_once: bool) -> None:
+    """40 pairs, one second a reply, four in flight: ten seconds of asking, however long the workers take."""
+    teacher = FakeTeacher("a", seconds=1.0, max_in_flight=4)
+    most = 0
+
+    class Counted(FakeTeacher):
+        async def send(self, request: Request) -> Response:
+            nonlocal most
+            most = max(most, seat.live)
+            return await teacher.send(request)
+
+    seat = seat_for(spec_of(teacher), Counted("a", max_in_flight=4), Pairs(40, 1))
+    told = Verdict.of(1, 1, "exact")
+    verifier = VerifierAt("math", "1", 9.0, at_once=(lambda query, answer: told) if at_once else None)
+    table: Any = Table(40)
+
+    async def run() -> float:
+        loop = Loop(
+            table, [seat], {}, verifiers={"math": verifier}, pool=SlowBench(), journal=Book(), memory=Nothing(),
+            budget=Budget({}), keep=lambda _: None,
+        )  # fmt: skip
+        await loop.run()
+        return asyncio.get_running_loop().time()
+
+    seconds = simulate(run())
+    assert state_counts(seat.pairs)["verified"] == 40
+    assert most == 4 if at_once else most > 4, "more pairs than places only where one waits for something else"
+    assert seconds < 11 + (0 if at_once else 4)
