@@ -11,7 +11,7 @@ import pytest
 
 from stillhouse.records import Fault, Request, Response
 from stillhouse.store import writer
-from stillhouse.store.frames import Damage
+from stillhouse.store.frames import Damage, FrameEncoder
 from stillhouse.store.journal import Journal, load_index, read_entries, read_responses
 from stillhouse.store.rows import FAULT, INTENT, REPLY, SegmentRows
 from stillhouse.store.segments import SEGMENT
@@ -330,3 +330,18 @@ def test_all_senders_of_a_turn_hear_that_the_journal_is_closed(tmp_path: Path, a
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     assert [type(one) for one in asyncio.run(write())] == [ValueError, ValueError]
+
+
+def test_whatever_goes_wrong_with_the_intents_of_a_turn_reaches_every_sender(
+    tmp_path: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> bytes:
+        raise RuntimeError("no frame today")
+
+    async def write() -> list[BaseException | None]:
+        with Journal(tmp_path) as journal, monkeypatch.context() as patch:
+            patch.setattr(FrameEncoder, "encode", broken)
+            sent = (journal.announce(ask(number), retry=0) for number in range(3))
+            return await asyncio.wait_for(asyncio.gather(*sent, return_exceptions=True), 10)
+
+    assert [str(one) for one in asyncio.run(write())] == ["no frame today"] * 3

@@ -114,7 +114,7 @@ class Journal:
     async def announce(self, request: Request, *, retry: int, purpose: str = "distill") -> None:
         """The same for a loop that sends many requests in one turn: their intents are one write to the kernel.
 
-        Raises for all of them what `intent` raises for one.
+        Raises what `intent` raises; on a nearly full disk for those alone that no longer fit.
         """
         intent = self._intent(request, retry, purpose)
         self._check()
@@ -143,7 +143,7 @@ class Journal:
             if len(turn) > 1:
                 return False
             error = full
-        except (OSError, ValueError) as reason:
+        except Exception as reason:  # noqa: BLE001  nobody would wake those who wait
             error = reason
         settle([written for _, written in turn], error)
         return True
