@@ -135,13 +135,13 @@ def _span(seconds: float) -> str:
 
 def cells(row: Progress, stage: str = "distill") -> dict[str, str]:
     """The figures of one teacher, or of a candidate of evaluate, by their heads; `-` for what is not known."""
-    share = f"({100 * (row.verified_share or 0):.1f} %)"
     eta = "done" if row.eta_seconds == 0 else "-" if row.eta_seconds is None else _span(row.eta_seconds)
     if stage == "evaluate":  # a fixed number of samples, whatever passes: nothing is asked until it is verified
         told = {"candidate": row.teacher, "items": f"{row.rested:,}/{row.queries:,}", "replies": f"{row.attempts:,}"}
     else:
         per = row.attempts_per_verified
-        told = {"teacher": row.teacher, "verified": f"{row.verified:,}/{row.queries:,} {share}",
+        share = f"{100 * (row.verified_share or 0):.1f} %"
+        told = {"teacher": row.teacher, "verified": f"{row.verified:,}/{row.queries:,} ({share})",
                 "attempts/verified": "-" if per is None else f"{per:.2f}"}  # fmt: skip
     told |= {
         "tok/s": "-" if row.tokens_per_second is None else f"{row.tokens_per_second:,.0f}",
